@@ -1,0 +1,60 @@
+"""What every entry point does alike: exit codes, one line per user's mistake, signals."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from kdlsr.config.compose import one_line
+from kdlsr.config.errors import RunFailed, UserError
+
+EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+GO_ON = "interrupted; the same command goes on after the last completed epoch"
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived. Not an `Exception`, so that no handler of errors takes it for one."""
+
+
+def run_entry_point(body: Callable[[], int]) -> int:
+    """Runs `body` and returns the exit code; a traceback is left to bugs of ours.
+
+    0 done; 1 a run failed; 2 the user's mistake, Hydra's and OmegaConf's included;
+    130 / 143 interrupted by Ctrl-C / SIGTERM.
+    """
+    try:
+        with _terminable():
+            return body()
+    except (HydraException, OmegaConfBaseException) as error:
+        return _end(one_line(error, sys.argv[1:]), EXIT_USER)
+    except UserError as error:
+        return _end(str(error), EXIT_USER)
+    except RunFailed as error:
+        return _end(str(error), EXIT_FAILED)
+    except KeyboardInterrupt:
+        return _end(GO_ON, EXIT_INTERRUPTED)
+    except Terminated:
+        return _end(GO_ON, EXIT_TERMINATED)
+
+
+def _end(line: str, code: int) -> int:
+    sys.stderr.write(f"kdlsr: {line}\n")
+    return code
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the program as Ctrl-C does: at once, and tidily."""
+
+    def terminate(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,243 @@
+"""Strict construction of typed objects from plain config values.
+
+A field's constraint stands in its type, once: `Annotated[float, Between(0, 1)]`. Unknown
+keys, wrong types and values out of range are refused with a `UserError` that names the
+key by its full dotted path, what was expected and, for a misspelt key, the nearest one.
+"""
+
+import dataclasses
+import difflib
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Protocol,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from kdlsr.config.errors import UserError
+
+T = TypeVar("T")
+
+
+class Constraint(Protocol):
+    """What a value must satisfy beyond its type; `str()` of it completes "expected ..."."""
+
+    def allows(self, value: Any) -> bool: ...
+
+
+@dataclass(frozen=True)
+class Between:
+    """A number in [low, high], or without an end where `open_low` / `open_high` is set."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    def allows(self, value: Any) -> bool:
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
+        return f"a number in {left}{self.low:g}, {self.high:g}{right}"
+
+
+@dataclass(frozen=True)
+class Above:
+    """A number greater than `low`."""
+
+    low: float
+
+    def allows(self, value: Any) -> bool:
+        return value > self.low
+
+    def __str__(self) -> str:
+        return f"a number above {self.low:g}"
+
+
+@dataclass(frozen=True)
+class AtLeast:
+    """A number no less than `low`."""
+
+    low: float
+
+    def allows(self, value: Any) -> bool:
+        return value >= self.low
+
+    def __str__(self) -> str:
+        return f"a number of at least {self.low:g}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of the given values (for choices that a `Literal` cannot carry)."""
+
+    choices: tuple[Any, ...]
+
+    def allows(self, value: Any) -> bool:
+        return value in self.choices
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(map(str, self.choices))
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """Returns "; nearest: ..." for the choices closest to `word`, or their list if few."""
+    known = sorted(choices)
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return "; nearest: " + ", ".join(close)
+    return "; known: " + ", ".join(known) if known else ""
+
+
+def build(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """Builds dataclass `cls` from plain config values found at the dotted path `where`.
+
+    Raises:
+        UserError: a key that `cls` has no field for, a missing value, a wrong type, or a
+            value outside its constraint. A `ValueError` of `cls.__post_init__` (an
+            impossible combination) becomes a `UserError` too.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    hints = get_type_hints(cls, include_extras=True)
+    required = [
+        name
+        for name, f in fields.items()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    return _construct(cls, values, where, {name: hints[name] for name in fields}, required)
+
+
+def build_call(
+    function: Callable[..., T], values: Mapping[str, Any], where: str, **given: Any
+) -> T:
+    """Calls `function` with config `values` checked against its signature, and with `given`.
+
+    Arguments in `given` come from the program and may not be set in the config.
+
+    Raises:
+        UserError: as for `build`.
+    """
+    parameters = inspect.signature(function).parameters
+    hints = get_type_hints(function, include_extras=True)
+    allowed = {name: hints.get(name, Any) for name in parameters if name not in given}
+    required = [name for name in allowed if parameters[name].default is inspect.Parameter.empty]
+
+    def call(**checked: Any) -> T:
+        return function(**given, **checked)
+
+    return _construct(call, values, where, allowed, required)
+
+
+def _construct(
+    target: Callable[..., T],
+    values: Mapping[str, Any],
+    where: str,
+    hints: Mapping[str, Any],
+    required: Sequence[str],
+) -> T:
+    prefix = f"{where}." if where else ""
+    for key in values:
+        if key not in hints:
+            raise UserError(f"unknown key {prefix}{key}{nearest(str(key), hints)}")
+    for key in required:
+        if key not in values:
+            raise UserError(f"{prefix}{key} is missing; expected {describe(hints[key])}")
+    checked = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
+    try:
+        return target(**checked)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}" if where else str(error)) from error
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """Returns `value` as the annotated type `hint` wants it.
+
+    An integer is accepted where a float is wanted, a list where a tuple is; nothing else
+    is converted: "0.1" is no number and 1 is no truth value.
+
+    Raises:
+        UserError: the value is not of that type, or outside the constraint.
+    """
+    matched, result = _match(value, hint, where)
+    if not matched:
+        raise UserError(f"{where}={value!r} is not possible; expected {describe(hint)}")
+    return result
+
+
+def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
+    origin = get_origin(hint)
+    if hint is Any:
+        return True, value
+    if origin is Annotated:
+        inner, *constraints = get_args(hint)
+        matched, result = _match(value, inner, where)
+        passed = result is None or all(c.allows(result) for c in constraints)
+        return matched and passed, result
+    if origin in (Union, types.UnionType):
+        for option in get_args(hint):
+            matched, result = _match(value, option, where)
+            if matched:
+                return True, result
+        return False, None
+    if origin is Literal:
+        return value in get_args(hint) and not isinstance(value, bool), value
+    if origin is tuple:
+        element = get_args(hint)[0]
+        if not isinstance(value, list | tuple):
+            return False, None
+        return True, tuple(convert(v, element, f"{where}[{i}]") for i, v in enumerate(value))
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping), value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return isinstance(value, Mapping), build(hint, value, where)
+    return _match_plain(value, hint)
+
+
+def _match_plain(value: Any, hint: Any) -> tuple[bool, Any]:
+    if hint in (None, types.NoneType):
+        return value is None, None
+    if hint is float:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return is_number and math.isfinite(value), float(value) if is_number else None
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool), value
+    return isinstance(value, hint), value
+
+
+def describe(hint: Any) -> str:
+    """Says in words what `hint` accepts: "a number in [0, 1]"."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        inner, *constraints = get_args(hint)
+        words = " and ".join(str(c) for c in constraints)
+        if _optional_int(inner):
+            words = words.replace("a number", "an integer")
+        return words + (" or null" if types.NoneType in get_args(inner) else "")
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in get_args(hint))
+    if origin is Literal:
+        return "one of " + ", ".join(str(choice) for choice in get_args(hint))
+    if origin is tuple:
+        return f"a list, each {describe(get_args(hint)[0])}"
+    if origin in (dict, Mapping):
+        return "a mapping"
+    names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
+    names |= {types.NoneType: "null"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _optional_int(hint: Any) -> bool:
+    return hint is int or (int in get_args(hint) and float not in get_args(hint))

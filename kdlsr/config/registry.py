@@ -1,0 +1,65 @@
+"""Options looked up by name: a config names things, it never carries code to run."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+from kdlsr.config.errors import UserError
+from kdlsr.config.fields import nearest
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The options of one config group.
+
+    A name is registered by a decorator in a module of `package`, which is found without
+    being listed anywhere, or by another distribution through the entry point group of the
+    same name as `package` ("kdlsr.losses"), whose entries are `name = "module:object"`.
+    """
+
+    def __init__(self, group: str, package: str) -> None:
+        self.group = group
+        self.package = package
+        self._options: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Returns a decorator that registers what it decorates under `name`."""
+
+        def decorate(option: T) -> T:
+            if name in self._options:
+                raise ValueError(f"{self.group}={name} is registered twice")
+            self._options[name] = option
+            return option
+
+        return decorate
+
+    def get(self, name: str) -> T:
+        """Returns the option called `name`.
+
+        Raises:
+            UserError: there is none; the message names the nearest.
+        """
+        self._discover()
+        if name not in self._options:
+            raise UserError(f"{self.group}={name}: no such option{nearest(name, self._options)}")
+        return self._options[name]
+
+    def names(self) -> list[str]:
+        """Returns the names of all options, sorted."""
+        self._discover()
+        return sorted(self._options)
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for entry in entry_points(group=self.package):
+            if entry.name not in self._options:
+                self._options[entry.name] = entry.load()

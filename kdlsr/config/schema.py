@@ -1,0 +1,230 @@
+"""One training run's config, typed: what the groups of `conf/` compose to.
+
+A section's fields that every option of its group has stand here; what is particular to an
+option (a loss's tau, a network's width) stays in `options` and is checked by the class or
+function registered under the section's name.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from kdlsr.config.errors import UserError
+from kdlsr.config.fields import Above, AtLeast, Between, build
+
+Options = Mapping[str, Any]
+Seed = Annotated[int, Between(0, 2**63 - 1)]
+EpochChoice = Literal["last", "best_val", "best_test"] | Annotated[int, AtLeast(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """What to train and test on, and how training images are augmented.
+
+    Attributes:
+        name: a registered data set.
+        views: the augmentation, a name in `kdlsr.data.views`.
+        mean: per channel, in units of 0..1; null: computed from the training images.
+        std: likewise.
+        val_fraction: share of each class held out of training for validation.
+        split_seed: chooses which; independent of every other seed.
+        subset: use only this many training images (stratified); null: all.
+    """
+
+    name: str
+    views: str = "none"
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    val_fraction: Annotated[float, Between(0, 1, open_high=True)] = 0.0
+    split_seed: Seed = 0
+    subset: Annotated[int, AtLeast(1)] | None = None
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A network: a registered name and that network's own options."""
+
+    name: str
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Where soft targets come from.
+
+    Attributes:
+        name: `none`, `self`, `checkpoint`, `timm`, or a model's name (a run of this suite).
+        epoch: which of its epochs teaches: `last`, `best_val`, `best_test`, or a number of
+            completed epochs (a poorly-trained teacher: De-KD).
+        seed: the teacher's own seed, 1000 unless set, so that one teacher serves all students
+            and shares neither initialisation nor views with any.
+        overrides: what else differs in the teacher's training, as on the command line.
+        dtype: what its logits are rounded to before any loss sees them.
+        path: the file of `checkpoint`.
+        model: the network in that file; null: the student's.
+        architecture: the network of `timm`, with its pretrained weights.
+    """
+
+    name: str = "none"
+    epoch: EpochChoice = "last"
+    seed: Seed = 1000
+    overrides: tuple[str, ...] = ()
+    dtype: Literal["float16", "float32"] = "float16"
+    path: str | None = None
+    model: str | None = None
+    architecture: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """A loss: a registered name and that loss's own hyper-parameters."""
+
+    name: str
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SgdConfig:
+    """What a network trained by SGD gets where `schedule.lr` or `.weight_decay` is null."""
+
+    lr: Annotated[float, Above(0)] = 0.1
+    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How long and by what steps a network is trained.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        optimizer: `auto` (the model's own: SGD, or Adam for plain_cnn), `sgd`, `adam`, or
+            any name of timm's.
+        lr: at a batch of `lr_batch_size` images; null: `sgd.lr`, or the model's own recipe.
+        weight_decay: null likewise.
+        sgd: the two defaults of SGD.
+        lr_batch_size: lr is scaled by batch_size / lr_batch_size.
+        momentum: of SGD.
+        nesterov: of SGD.
+        milestones: epochs after which the rate is multiplied by gamma.
+        gamma: factor at each milestone.
+        warmup_epochs: epochs over which the rate rises linearly from 0, step by step.
+    """
+
+    epochs: Annotated[int, AtLeast(1)]
+    batch_size: Annotated[int, AtLeast(2)] = 128
+    optimizer: str = "auto"
+    lr: Annotated[float, Above(0)] | None = None
+    weight_decay: Annotated[float, AtLeast(0)] | None = None
+    sgd: SgdConfig = SgdConfig()
+    lr_batch_size: Annotated[int, AtLeast(1)] = 128
+    momentum: Annotated[float, Between(0, 1, open_high=True)] = 0.9
+    nesterov: bool = False
+    milestones: tuple[Annotated[int, AtLeast(0)], ...] = ()
+    gamma: Annotated[float, Between(0, 1, open_low=True)] = 0.2
+    warmup_epochs: Annotated[int, AtLeast(0)] = 0
+
+    def __post_init__(self) -> None:
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones must rise, not {list(self.milestones)}")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov needs a momentum above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConfig:
+    """Where metrics are logged besides local files."""
+
+    name: str = "none"
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """All of one run: the composed config, checked.
+
+    Attributes:
+        seed: sets the next two unless they are set apart.
+        init_seed: the network's initialisation, and dropout.
+        data_seed: the order of the images and their views.
+        device: `auto` (CUDA where there is a GPU), `cpu`, `cuda`, `cuda:1`, ...
+        threads: CPU threads; null: the cores divided by the jobs that run at once, and one
+            for networks so small that a second gains nothing.
+        precision: of the network's arithmetic; `auto`: bf16 where the hardware has it
+            natively, else fp32. Losses are always computed in fp32.
+        compile: run the network through torch.compile.
+        deterministic: ask torch for deterministic algorithms (needed on CUDA for equal bits).
+        keep_epochs: epochs whose checkpoints are kept for good (De-KD's teachers).
+        output_dir: where runs are stored.
+    """
+
+    dataset: DatasetConfig
+    model: ModelConfig
+    teacher: TeacherConfig = TeacherConfig()
+    loss: LossConfig
+    schedule: ScheduleConfig
+    tracker: TrackerConfig = TrackerConfig()
+    seed: Seed = 0
+    init_seed: Seed = 0
+    data_seed: Seed = 0
+    device: str = "auto"
+    threads: Annotated[int, AtLeast(1)] | None = None
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: bool = False
+    deterministic: bool = False
+    keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = ()
+    output_dir: str = "outputs"
+
+
+_WITH_OPTIONS: dict[str, type[Any]] = {
+    "dataset": DatasetConfig,
+    "model": ModelConfig,
+    "loss": LossConfig,
+    "tracker": TrackerConfig,
+}
+
+
+def read_config(values: Mapping[str, Any]) -> RunConfig:
+    """Builds a `RunConfig` from a composed and resolved config.
+
+    Raises:
+        UserError: an unknown key, a wrong type, a value out of range.
+    """
+    values = {key: value for key, value in values.items() if key not in _LAUNCH_ONLY}
+    for key, cls in _WITH_OPTIONS.items():
+        if key in values:
+            values[key] = _gather_options(cls, values[key], key)
+    return build(RunConfig, values, "")
+
+
+# Read where a sweep is launched, not by any of its runs.
+_LAUNCH_ONLY = ("rows",)
+
+
+def _gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
+    """Moves the keys of a section that `cls` has no field for below `options`."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where}={values!r} is not possible; expected one of its options")
+    own = {f.name for f in dataclasses.fields(cls) if f.name != "options"}
+    fields = {key: value for key, value in values.items() if key in own}
+    options = {key: value for key, value in values.items() if key not in own}
+    return fields | {"options": options}
+
+
+def as_plain(config: RunConfig) -> dict[str, Any]:
+    """The inverse of `read_config`: nested plain values, options beside the common fields."""
+    plain = _plain(dataclasses.asdict(config))
+    for key in _WITH_OPTIONS:
+        options = plain[key].pop("options")
+        plain[key].update(options)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
