@@ -1,0 +1,270 @@
+"""The terminal: progress of a run, its result, the summary of a sweep."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from kdlsr.runs.launch import Job, job_result, job_status
+from kdlsr.runs.plan import Run
+from kdlsr.runs.store import Result
+from kdlsr.tracking import TrackedRun, open_tracker
+
+LINE_S = 2.0  # plain output: at most one line in so many seconds
+REFRESH_S = 0.5  # a display asks the device for its terms no more often
+PROTOCOLS = ("last", "best_test", "best_val")
+
+
+class ConsoleSession:
+    """Shows a run's progress on a terminal, or in plain lines where there is none."""
+
+    def __init__(self, jobs_at_once: int = 1) -> None:
+        self.jobs_at_once = jobs_at_once
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._last_report = 0.0
+
+    def say(self, line: str) -> None:
+        """Prints one line."""
+        self.console.print(line, markup=False)
+
+    def report(self, what: str, done: int, total: int) -> None:
+        """Shows how far a download or a decoding is."""
+        now = time.monotonic()
+        finished = done >= total
+        if finished or now - self._last_report > LINE_S:
+            self._last_report = now
+            share = f"{100 * done // total} %" if total else f"{done:,}"
+            self.say(f"{what}: {share}")
+
+    @contextmanager
+    def observe(self, run: Run, start: int, until: int) -> Iterator["RunDisplay"]:
+        """Watches one run; its tracker is open for as long."""
+        from kdlsr.runs.execute import resolved_config, store_of
+
+        teacher = run.teacher
+        tracked = TrackedRun(
+            run_id=run.run_id,
+            cell_id=run.cell_id,
+            job_type=run.config.loss.name,
+            config=resolved_config(run),
+            teacher=getattr(teacher, "run_id", None)
+            or str(getattr(teacher, "path", "") or "")
+            or None,
+        )
+        folder = store_of(run.config).run(run.run_id).path
+        config = run.config.tracker
+        with open_tracker(config.name, config.options, tracked, folder) as tracker:
+            display = RunDisplay(self.console, run, start, until, tracker)
+            with display:
+                try:
+                    yield display
+                except Exception as error:
+                    tracker.failed(str(error))
+                    raise
+
+
+class RunDisplay:
+    """One run's progress: epoch, images/s, loss terms, rate, test top-1, time left."""
+
+    def __init__(self, console: Console, run: Run, start: int, until: int, tracker: Any) -> None:
+        self._console = console
+        self._run = run
+        self._until = until
+        self._start = start
+        self._epoch = start
+        self._tracker = tracker
+        self._bar = _ProgressBar(console, run.run_id, start, until) if console.is_terminal else None
+        self._begun = self._last_shown = self._epoch_begun = time.perf_counter()
+        self._steps = 0
+        self._epoch_seconds: list[float] = []
+        self._terms: Mapping[str, float] = {}
+
+    def __enter__(self) -> "RunDisplay":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
+        """After each step: shows how far, at most a few times a second."""
+        self._steps += 1
+        now = time.perf_counter()
+        if self._bar is None or now - self._last_shown < REFRESH_S:
+            return
+        self._last_shown = now
+        self._terms = terms()
+        self._bar.show(self._epoch + done / of, self._describe(self._images_per_second(done)))
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """After each epoch: shows its record and passes it to the tracker."""
+        now = time.perf_counter()
+        self._epoch_seconds.append(now - self._epoch_begun)
+        self._epoch, self._terms = record["epoch"], record["train"]
+        text = self._describe(self._images_per_second(self._steps), record)
+        self._tracker.epoch(record)
+        if self._bar:
+            self._bar.show(self._epoch, text)
+        elif self._epoch == self._until or now - self._last_shown > LINE_S:
+            self._last_shown = now
+            self._console.print(
+                f"{self._run.run_id} epoch {self._epoch}/{self._until}  {text}  "
+                f"left {_clock(self._seconds_left())}",
+                markup=False,
+            )
+        self._epoch_begun, self._steps = time.perf_counter(), 0
+
+    def complete(self, result: Result) -> None:
+        """At the end of the run: passes its result to the tracker."""
+        self._tracker.complete(result)
+
+    def timing(self) -> dict[str, Any]:
+        """Returns what timing.json records of this session."""
+        return {
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "seconds": time.perf_counter() - self._begun,
+            "from_epoch": self._start,
+            "epoch_seconds": self._epoch_seconds,
+        }
+
+    def _images_per_second(self, steps: int) -> float:
+        images = steps * self._run.config.schedule.batch_size
+        return images / max(time.perf_counter() - self._epoch_begun, 1e-9)
+
+    def _seconds_left(self) -> float:
+        recent = statistics.fmean(self._epoch_seconds[-5:])
+        return recent * (self._until - self._epoch)
+
+    def _describe(self, rate: float, record: Mapping[str, Any] | None = None) -> str:
+        terms = self._terms
+        text = f"{rate:,.0f} images/s"
+        if terms:
+            text += (
+                f"  loss {terms['total']:.4f} (hard {terms['hard']:.4f}, soft {terms['soft']:.4f})"
+            )
+        if record:
+            text += f"  lr {record['lr']:.4g}  top-1 {record['test']['top1']:.2f}"
+            if record["val"]:
+                text += f"  val {record['val']['top1']:.2f}"
+        return text
+
+
+class _ProgressBar:
+    """Rich's bar over a run's epochs."""
+
+    def __init__(self, console: Console, name: str, start: int, until: int) -> None:
+        self._progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}/" + str(until)),
+            BarColumn(bar_width=16),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+        )
+        console.print(name, markup=False)
+        self._task: TaskID = self._progress.add_task("", total=until, completed=start, epoch=start)
+
+    def start(self) -> None:
+        self._progress.start()
+
+    def stop(self) -> None:
+        self._progress.stop()
+
+    def show(self, epochs: float, text: str) -> None:
+        self._progress.update(self._task, completed=epochs, epoch=int(epochs), description=text)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def print_result(console: Console, run: Run, result: Result) -> None:
+    """Prints a complete run's test figures, one row per protocol."""
+    table = Table(title=run.run_id, title_justify="left", title_style="bold")
+    for column in ("protocol", "epoch", "top-1 %", "top-5 %", "NLL", "ECE"):
+        table.add_column(column, justify="left" if column == "protocol" else "right")
+    for name in PROTOCOLS:
+        protocol = result["protocols"][name]
+        if protocol is not None:
+            table.add_row(name, str(protocol["epoch"]), *_figures(protocol["test"]))
+    console.print(table)
+    teacher = result["teacher"]
+    if teacher:
+        console.print(
+            f"teacher {teacher.get('run_id') or teacher['path']}: top-1 {teacher['top1']:.2f} %, "
+            f"agreement {teacher['agreement']:.2f} %, KL(teacher||student) {teacher['kl']:.4f}",
+            markup=False,
+        )
+
+
+def _figures(test: Mapping[str, Any]) -> list[str]:
+    top5 = "-" if test["top5"] is None else f"{test['top5']:.2f}"
+    return [f"{test['top1']:.2f}", top5, f"{test['nll']:.4f}", f"{test['ece']:.4f}"]
+
+
+def print_sweep(console: Console, jobs: Sequence[Job]) -> int:
+    """Prints a sweep's cells, then which jobs failed and how to run those; returns how many."""
+    cells: dict[str, list[Job]] = {}
+    for job in jobs:
+        cells.setdefault(job.run.cell_id, []).append(job)
+    has_validation = any(job.run.config.dataset.val_fraction for job in jobs)
+    shown = [p for p in PROTOCOLS if p != "best_val" or has_validation]
+    table = Table(title="test top-1 %, mean ± standard deviation (n-1)", title_justify="left")
+    table.add_column("cell", overflow="fold")
+    table.add_column("n", justify="right")
+    for protocol in shown:
+        table.add_column(protocol, justify="right")
+    for members in cells.values():
+        results = [r for r in map(job_result, members) if r and r["status"] == "complete"]
+        values = [_mean_and_deviation(results, protocol) for protocol in shown]
+        table.add_row(_cell_name(members[0], jobs), str(len(results)), *values)
+    console.print(table)
+    return _print_unfinished(console, jobs)
+
+
+def _cell_name(job: Job, jobs: Sequence[Job]) -> str:
+    """Names a cell by its row, or by the overrides that tell it from the sweep's other jobs."""
+    if job.row is not None:
+        return job.row
+    common = set.intersection(*(set(j.overrides) for j in jobs))
+    seeds = ("seed=", "init_seed=", "data_seed=")
+    own = [o for o in job.overrides if o not in common and not o.startswith(seeds)]
+    return " ".join(own) or job.run.cell_id
+
+
+def _mean_and_deviation(results: Sequence[Result], protocol: str) -> str:
+    found = [r["protocols"][protocol] for r in results]
+    values = [p["test"]["top1"] for p in found if p is not None]
+    if not values:
+        return "-"
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{deviation}"
+
+
+def _print_unfinished(console: Console, jobs: Sequence[Job]) -> int:
+    unfinished = [job for job in jobs if job_status(job) != "complete"]
+    for job in unfinished:
+        result = job_result(job)
+        reason = result["error"] if result else "ended without a result (killed?)"
+        console.print(f"{job_status(job)}: {job.run.run_id}: {reason}", markup=False, style="red")
+        overrides = " ".join(_quoted(o) for o in job.overrides)
+        console.print(f"  python -m kdlsr.train {overrides}", markup=False)
+    if unfinished:
+        console.print(f"{len(unfinished)} of {len(jobs)} runs are not complete", style="red")
+    return len(unfinished)
+
+
+def _quoted(override: str) -> str:
+    import shlex
+
+    return shlex.quote(override)

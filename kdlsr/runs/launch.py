@@ -1,0 +1,158 @@
+"""A sweep: all of its runs planned and checked first, then handed to Hydra's launcher.
+
+Hydra's own sweeper would start the first job before it has seen the last, and raise the
+first failure after the others; here every job is composed and planned before any starts,
+and how each ended is read from the store.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import register_model_teachers, relative_to_here, shipped_folder
+from kdlsr.config.schema import read_config
+from kdlsr.runs.execute import store_of
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.store import Result, Status
+
+JobFunction = Callable[[DictConfig], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep, the overrides that select it, and the row it belongs to, if any."""
+
+    overrides: tuple[str, ...]
+    run: Run
+    row: str | None = None
+
+
+@dataclass
+class Sweep:
+    """A sweep's jobs and the launcher that the user configured for them."""
+
+    jobs: list[Job]
+    master: DictConfig
+    context: HydraContext
+    crashes: list[str] = field(default_factory=list)
+
+    def launch(self, function: JobFunction) -> None:
+        """Runs the jobs that are not complete; a job that fails does not stop the others."""
+        waiting = [job for job in self.jobs if job_status(job) != "complete"]
+        if not waiting:
+            return
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=function, config=self.master
+        )
+        try:
+            launcher.launch([list(job.overrides) for job in waiting], initial_job_idx=0)
+        except Exception as error:  # a job's process that died, as a cluster's launcher tells it
+            self.crashes.append(f"the launcher: {type(error).__name__}: {error}".splitlines()[0])
+
+
+def job_status(job: Job) -> Status:
+    """Returns how far a job's run is, as the store has it."""
+    return store_of(job.run.config).run(job.run.run_id).status()
+
+
+def job_result(job: Job) -> Result | None:
+    """Returns a job's result (or the record of its failure), as the store has it."""
+    return store_of(job.run.config).run(job.run.run_id).result()
+
+
+def plan_sweep(overrides: Sequence[str], config_dir: str | None, config_name: str) -> Sweep:
+    """Composes and plans every job of `-m`, starting none.
+
+    Besides comma-separated values and `hydra.sweeper.params`, a sweep may have `rows`: named
+    lists of overrides, each crossed with the rest.
+
+    Raises:
+        UserError: a job is impossible; the message names it.
+    """
+    folders = [shipped_folder("conf")]
+    search_path = create_automatic_config_search_path(None, None, str(folders[0]))
+    if config_dir is not None:
+        folders.insert(0, relative_to_here(config_dir).absolute())
+        search_path.prepend(provider="command-line", path=f"file://{folders[0]}")
+    register_model_teachers(folders)
+    hydra = Hydra.create_main_hydra2(task_name=config_name, config_search_path=search_path)
+    master = hydra.compose_config(
+        config_name=config_name,
+        overrides=list(overrides),
+        run_mode=RunMode.MULTIRUN,
+        with_log_configuration=False,
+    )
+    _check_sweeper(master)
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
+    jobs = [_plan_job(context, master, row, chosen) for row, chosen in _expand(context, master)]
+    return Sweep(_distinct(jobs), master, context)
+
+
+def _check_sweeper(master: DictConfig) -> None:
+    name = str(master.hydra.sweeper.get("_target_", ""))
+    if not name.endswith(".BasicSweeper"):
+        raise UserError("hydra/sweeper: kdlsr expands its sweeps itself; only basic is supported")
+
+
+def _expand(context: HydraContext, master: DictConfig) -> list[tuple[str | None, list[str]]]:
+    """Returns each job's row (None without rows) and overrides."""
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    task = cast(list[str], OmegaConf.to_container(master.hydra.overrides.task, resolve=False))
+    parser = OverridesParser.create(config_loader=context.config_loader)
+    # What the command line sets wins over the sweep file's own grid.
+    typed = {override.partition("=")[0] for override in task}
+    params = [p for p in params if p.partition("=")[0] not in typed]
+    grid = BasicSweeper.split_arguments(parser.parse_overrides([*params, *task]), None)[0]
+    rows = OmegaConf.to_container(master.rows) if master.rows is not None else {None: []}
+    if not isinstance(rows, dict):
+        raise UserError("rows must be a mapping of names to lists of overrides")
+    return [
+        (row, _merge(cast(list[str], overrides), chosen))
+        for (row, overrides), chosen in itertools.product(rows.items(), grid)
+    ]
+
+
+def _merge(row: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    typed = {override.partition("=")[0] for override in chosen}
+    return [*(o for o in row if o.partition("=")[0] not in typed), *chosen]
+
+
+def _plan_job(
+    context: HydraContext, master: DictConfig, row: str | None, overrides: list[str]
+) -> Job:
+    config = context.config_loader.load_sweep_config(master, list(overrides))
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    plain.pop("hydra", None)
+    try:
+        return Job(tuple(overrides), plan_run(read_config(plain)), row)
+    except UserError as error:
+        raise UserError(f"{error} (in the job {' '.join(overrides)})") from error
+
+
+def _distinct(jobs: Sequence[Job]) -> list[Job]:
+    """Drops jobs that are the same run as an earlier one."""
+    return list({job.run.run_id: job for job in reversed(jobs)}.values())[::-1]
+
+
+def jobs_at_once(hydra_config: Any) -> int:
+    """Returns how many jobs of the configured launcher share this machine's cores.
+
+    Hydra's own launcher runs one after the other; joblib's and submitit's say how many.
+    """
+    launcher = OmegaConf.to_container(hydra_config.launcher, resolve=False)
+    assert isinstance(launcher, dict)
+    count = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
+    is_local = "slurm" not in json.dumps(launcher.get("_target_", "")).lower()
+    return max(1, int(count)) if is_local else 1

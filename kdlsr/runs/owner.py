@@ -1,0 +1,227 @@
+"""One writer per run, on one machine or on storage that several share.
+
+The right to write a run's folder is a file `owner.<n>.json` made by exclusive creation, the
+highest n being the owner. It is kept alive by a counter that a thread raises; an owner whose
+process is gone (same machine), or whose counter stands still (any other), is succeeded by
+whoever first creates n+1, which only one can. flock is not used: it does not hold on every
+shared file system.
+"""
+
+import json
+import os
+import platform
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from kdlsr.config import RunFailed
+
+HEARTBEAT_S = 5.0
+STALE_S = 60.0  # no heartbeat seen for so long: the owner on another machine is gone
+POLL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who owns a run: what its owner file says."""
+
+    host: str
+    pid: int
+    started: str  # the process's start time in the kernel's words: pids are used again
+    beat: int
+    number: int
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+class Ownership:
+    """The right to write one run's folder, held as a context manager.
+
+    Entering waits for as long as somebody else holds it; `on_wait` is told whom for.
+    """
+
+    def __init__(self, folder: Path, on_wait: Callable[[Holder], None]) -> None:
+        self._folder = folder
+        self._on_wait = on_wait
+        self._number = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Ownership":
+        self._folder.mkdir(parents=True, exist_ok=True)
+        told: Holder | None = None
+        watch = _Watch()
+        while not self._try():
+            holder = current_holder(self._folder)
+            if holder and (told is None or (told.host, told.pid) != (holder.host, holder.pid)):
+                self._on_wait(holder)
+                told = holder
+            if holder and watch.is_gone(holder):
+                self._try(after=holder.number)
+                if self._number:
+                    break
+            time.sleep(POLL_S * (0.5 + random.random()))
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+        _owner_file(self._folder, self._number).unlink(missing_ok=True)
+
+    def check(self) -> None:
+        """Verifies that the run is still ours, before anything of it is written.
+
+        Raises:
+            RunFailed: somebody took it over while this process did not move.
+        """
+        holder = current_holder(self._folder)
+        if holder is None or holder.number != self._number:
+            raise RunFailed(f"{self._folder.name} was taken over by {holder or 'somebody'}")
+
+    def _try(self, after: int | None = None) -> bool:
+        """Creates the next owner file if nobody alive has one; True if it is now ours."""
+        holder = current_holder(self._folder)
+        if after is None and holder is not None and not _has_died(holder):
+            return False
+        if after is not None and (holder is None or holder.number != after):
+            return False
+        number = (holder.number if holder else 0) + 1
+        if not _create(_owner_file(self._folder, number), self._content(0)):
+            return False
+        others = [h for h in _holders(self._folder) if h.number != number]
+        predecessor = holder.number if holder else 0
+        if any(h.number > predecessor for h in others):
+            # Two came by different ways at the same moment: both step back and try again.
+            _owner_file(self._folder, number).unlink(missing_ok=True)
+            return False
+        for other in others:
+            _owner_file(self._folder, other.number).unlink(missing_ok=True)
+        self._number = number
+        return True
+
+    def _content(self, beat: int) -> str:
+        pid = os.getpid()
+        record = {"host": platform.node(), "pid": pid, "started": _started(pid), "beat": beat}
+        return json.dumps(record)
+
+    def _beat(self) -> None:
+        path = _owner_file(self._folder, self._number)
+        beat = 0
+        while not self._stop.wait(HEARTBEAT_S):
+            beat += 1
+            temporary = path.with_suffix(".tmp")
+            try:
+                if not path.exists():
+                    return  # taken over; check() will say so before anything is written
+                temporary.write_text(self._content(beat))
+                temporary.replace(path)
+            except OSError:
+                continue  # storage that is away for a moment: the next beat may reach it
+
+
+class _Watch:
+    """Tells whether an owner's counter stands still, by this process's own clock."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[int, int] | None = None
+        self._since = time.monotonic()
+
+    def is_gone(self, holder: Holder) -> bool:
+        state = (holder.number, holder.beat)
+        if state != self._seen:
+            self._seen, self._since = state, time.monotonic()
+        return time.monotonic() - self._since > STALE_S
+
+
+def current_holder(folder: Path) -> Holder | None:
+    """Returns who owns the run in `folder`, dead or alive; None if nobody does."""
+    return max(_holders(folder), key=lambda holder: holder.number, default=None)
+
+
+def living_holder(folder: Path) -> Holder | None:
+    """Returns who is writing the run in `folder` now, as far as this machine can tell."""
+    holder = current_holder(folder)
+    return None if holder is None or _has_died(holder) else holder
+
+
+def _holders(folder: Path) -> list[Holder]:
+    found = []
+    for path in folder.glob("owner.*.json"):
+        name = re.fullmatch(r"owner\.(\d+)\.json", path.name)
+        if not name:
+            continue
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError:
+            continue  # released between the listing and the reading
+        except ValueError:
+            content = {}  # being created at this moment, or by one killed in between
+        found.append(
+            Holder(
+                host=content.get("host", "?"),
+                pid=content.get("pid", 0),
+                started=content.get("started", ""),
+                beat=content.get("beat", -1),
+                number=int(name.group(1)),
+            )
+        )
+    return found
+
+
+def _has_died(holder: Holder) -> bool:
+    """Whether the owner ran on this machine and is gone; never true for another machine's."""
+    return holder.host == platform.node() and _started(holder.pid) != holder.started
+
+
+def _started(pid: int) -> str:
+    """Returns when process `pid` started (boot and ticks); "" if there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return "" if Path("/proc/self/stat").exists() else _is_running(pid)
+    fields = stat.rpartition(")")[2].split()
+    return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+
+
+def _is_running(pid: int) -> str:
+    """Without /proc: only whether there is such a process."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        return "running"
+    return "running"
+
+
+def _owner_file(folder: Path, number: int) -> Path:
+    return folder / f"owner.{number}.json"
+
+
+def _create(path: Path, content: str) -> bool:
+    """Creates `path` with its whole content, unless it exists; True if it was created."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{random.getrandbits(32)}")
+    temporary.write_text(content)
+    try:
+        os.link(temporary, path)  # unlike open("x"), never visible half-written
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink()
+    return True

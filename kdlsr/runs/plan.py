@@ -1,0 +1,340 @@
+"""A config turned into a run: everything resolved, its teacher a run too, its identity known.
+
+Planning loads no data and trains nothing; whatever is wrong with a config is found here.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from kdlsr.config import UserError, nearest
+from kdlsr.config.compose import GROUPS, option, relative_to_here
+from kdlsr.config.schema import RunConfig, TeacherConfig, as_plain, read_config
+from kdlsr.data.prepare import data_identity, facts_of
+from kdlsr.data.source import Facts
+from kdlsr.losses import Loss, build_loss
+from kdlsr.models import ModelOption, build_model, models
+from kdlsr.training.hardware import Precision, resolve_device, resolve_precision
+from kdlsr.training.optimisation import Optimisation, resolve_optimisation
+
+# Raised whenever a change of code changes results: runs made before it are not mixed with
+# runs made after it.
+NUMERICS = 1
+ID_LENGTH = 80
+HASH_LENGTH = 10
+NO_RUN = ("none", "checkpoint", "timm")  # teachers that are not runs of this suite
+
+
+@dataclass(frozen=True)
+class TeacherFile:
+    """A teacher from elsewhere: a file, or timm's pretrained weights.
+
+    Attributes:
+        kind: `checkpoint` or `timm`.
+        name: the network: a registered model, or timm's architecture.
+        options: that model's options.
+        path: the file, for `checkpoint`.
+        sha256: of the file, for `checkpoint`.
+    """
+
+    kind: Literal["checkpoint", "timm"]
+    name: str
+    options: dict[str, Any]
+    path: Path | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of one network, fully decided.
+
+    Attributes:
+        config: with every `auto` and null that moves the numbers filled in.
+        facts: of its data set.
+        model: the registered network.
+        loss: with everything that depends on the number of classes filled in.
+        optimisation: the optimiser, its rate and weight decay.
+        precision: fp32, bf16 or fp16.
+        device: where it would run here (no part of its identity).
+        teacher: the run or file that teaches it; None where the loss needs none.
+        run_id: readable, then a hash of all that moves its numbers.
+        cell_id: the same without the seed.
+    """
+
+    config: RunConfig
+    facts: Facts
+    model: ModelOption
+    loss: Loss
+    optimisation: Optimisation
+    precision: Precision
+    device: torch.device
+    teacher: "Run | TeacherFile | None"
+    run_id: str
+    cell_id: str
+
+    @property
+    def teacher_epoch(self) -> int | str:
+        """The teacher's epoch that is used; a number that is its last one reads `last`."""
+        epoch = self.config.teacher.epoch
+        is_last = isinstance(self.teacher, Run) and epoch == self.teacher.config.schedule.epochs
+        return "last" if is_last else epoch
+
+    def build_model(self) -> torch.nn.Module:
+        """Returns the network with freshly drawn weights (torch's global generator)."""
+        return build_model(
+            self.config.model.name,
+            self.config.model.options,
+            num_classes=self.facts.num_classes,
+            in_channels=self.facts.channels,
+            image_size=self.facts.image_size,
+        )
+
+
+def plan_run(config: RunConfig) -> Run:
+    """Decides all of a run and of its teachers.
+
+    Raises:
+        UserError: an option that does not exist, a combination that is impossible, a data
+            set or a file that cannot be found.
+    """
+    facts = facts_of(config.dataset)
+    model = models.get(config.model.name)
+    loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
+    _check_teacher_fits(config, loss)
+    device = resolve_device(config.device)
+    run = Run(
+        config=config,
+        facts=facts,
+        model=model,
+        loss=loss,
+        optimisation=resolve_optimisation(config.schedule, model.recipe),
+        precision=resolve_precision(config.precision, device),
+        device=device,
+        teacher=_plan_teacher(config, facts) if loss.needs_teacher else None,
+        run_id="",
+        cell_id="",
+    )
+    _check_model_builds(config.model.name, json.dumps(config.model.options), facts)
+    _check_epochs(run)
+    return _with_identity(run)
+
+
+@functools.lru_cache(maxsize=256)
+def _check_model_builds(name: str, options: str, facts: Facts) -> None:
+    with torch.device("meta"):
+        build_model(
+            name,
+            json.loads(options),
+            num_classes=facts.num_classes,
+            in_channels=facts.channels,
+            image_size=facts.image_size,
+        )
+
+
+def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
+    name, teacher = config.loss.name, config.teacher.name
+    if loss.needs_teacher and teacher == "none":
+        raise UserError(
+            f"loss={name} needs a teacher: add teacher=<any model>, teacher=self or "
+            "teacher=checkpoint"
+        )
+    if not loss.needs_teacher and teacher != "none":
+        raise UserError(f"loss={name} uses no teacher: drop teacher={teacher}, or choose loss=kd")
+    if getattr(loss, "teacher_must_be_self", False) and teacher != "self":
+        raise UserError(
+            f"loss={name} learns from teacher=self only; with teacher={teacher} use loss=kd"
+        )
+
+
+def _check_epochs(run: Run) -> None:
+    schedule = run.config.schedule
+    for epoch in run.config.keep_epochs:
+        if epoch > schedule.epochs:
+            raise UserError(f"keep_epochs has {epoch}; the run has {schedule.epochs} epochs")
+    epoch = run.config.teacher.epoch
+    if not isinstance(run.teacher, Run):
+        if run.teacher is not None and epoch != "last":
+            raise UserError(f"teacher.epoch={epoch}: teacher={run.teacher.kind} has no epochs")
+        return
+    teacher = run.teacher.config
+    if isinstance(epoch, int) and epoch > teacher.schedule.epochs:
+        raise UserError(
+            f"teacher.epoch={epoch}: the teacher is trained for {teacher.schedule.epochs} epochs"
+        )
+    if epoch == "best_val" and not teacher.dataset.val_fraction:
+        raise UserError("teacher.epoch=best_val needs dataset.val_fraction above 0")
+    if (run.teacher.facts.num_classes, run.teacher.facts.channels) != (
+        run.facts.num_classes,
+        run.facts.channels,
+    ):
+        raise UserError("teacher.overrides: the teacher's data set has other classes or channels")
+
+
+def _plan_teacher(config: RunConfig, facts: Facts) -> Run | TeacherFile:
+    if config.teacher.name not in NO_RUN:
+        return plan_run(teacher_config(config))
+    if config.teacher.name == "timm":
+        return _plan_timm(config.teacher, facts)
+    return _plan_file(config, facts)
+
+
+def _plan_timm(teacher: TeacherConfig, facts: Facts) -> TeacherFile:
+    import timm
+
+    name = teacher.architecture or ""
+    if not timm.is_model(name.partition(".")[0]):
+        known = timm.list_models(pretrained=True)
+        raise UserError(f"teacher.architecture={name}: not in timm{nearest(name, known)}")
+    classes = timm.get_pretrained_cfg_value(name, "num_classes")
+    if classes != facts.num_classes:
+        raise UserError(
+            f"teacher.architecture={name} has {classes} classes; the data set has "
+            f"{facts.num_classes}"
+        )
+    return TeacherFile(kind="timm", name=name, options={})
+
+
+def _plan_file(config: RunConfig, facts: Facts) -> TeacherFile:
+    teacher = config.teacher
+    path = relative_to_here(teacher.path or "")
+    if not path.is_file():
+        raise UserError(f"teacher.path={teacher.path}: no such file")
+    plain = as_plain(config)
+    if teacher.model is not None:
+        plain["model"] = option("model", teacher.model)
+    for override in teacher.overrides:
+        apply_override(plain, override, only="model")
+    model = read_config(plain).model
+    _check_model_builds(model.name, json.dumps(model.options), facts)
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return TeacherFile("checkpoint", model.name, dict(model.options), path, sha256)
+
+
+def teacher_config(student: RunConfig) -> RunConfig:
+    """Returns the config of the run that teaches `student`.
+
+    It is the student's with another model (unless `self`), plain cross-entropy, the
+    teacher's seed, the optimiser of that model's own recipe, then `teacher.overrides`. Data
+    set, split, batch size and epochs are inherited unless overridden.
+    """
+    plain = as_plain(student)
+    teacher = student.teacher
+    if teacher.name != "self":
+        plain["model"] = option("model", teacher.name)
+    plain["loss"] = option("loss", "ce")
+    plain["teacher"] = option("teacher", "none")
+    plain["schedule"] |= {"optimizer": "auto", "lr": None, "weight_decay": None}
+    plain["keep_epochs"] = []
+    _set_seed(plain, teacher.seed)
+    for override in teacher.overrides:
+        apply_override(plain, override)
+    return read_config(plain)
+
+
+def _set_seed(plain: dict[str, Any], seed: Any) -> None:
+    plain["seed"] = plain["init_seed"] = plain["data_seed"] = seed
+
+
+def apply_override(plain: dict[str, Any], override: str, only: str | None = None) -> None:
+    """Changes a plain config as the command line would: `loss=lsr` or `loss.alpha=0.1`.
+
+    Args:
+        plain: nested plain values, changed in place.
+        override: one override of `teacher.overrides`.
+        only: the one section that may be changed.
+
+    Raises:
+        UserError: it cannot be read, or names what is not there.
+    """
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+        key, value = parsed.get_key_element().lstrip("+~"), parsed.value()
+    except Exception as error:  # Hydra's parser raises exceptions of several unrelated kinds
+        raise UserError(f"teacher.overrides: cannot read {override!r}") from error
+    group = key.partition(".")[0]
+    if only is not None and group != only:
+        raise UserError(f"teacher.overrides: {override!r} does not change the {only}")
+    if key == "seed":
+        _set_seed(plain, value)
+    elif key in GROUPS:
+        plain[key] = option(key, str(value))
+    else:
+        _set_by_path(plain, key, value)
+
+
+def _set_by_path(plain: dict[str, Any], key: str, value: Any) -> None:
+    *parents, leaf = key.split(".")
+    section: Any = plain
+    for parent in parents:
+        section = section.get(parent) if isinstance(section, dict) else None
+    if not isinstance(section, dict) or leaf not in section:
+        known = section if isinstance(section, dict) else plain
+        raise UserError(f"teacher.overrides: unknown key {key}{nearest(leaf, known)}")
+    section[leaf] = value
+
+
+def _with_identity(run: Run) -> Run:
+    config = run.config
+    parts = [config.dataset.name, config.model.name, config.loss.name]
+    if run.teacher is not None:
+        parts += ["from", config.teacher.name]
+    seeds = sorted({config.init_seed, config.data_seed})
+    seed = f"s{config.init_seed}" + (f"d{config.data_seed}" if len(seeds) > 1 else "")
+    return dataclasses.replace(
+        run,
+        run_id=_readable_id([*parts, seed], _identity(run, with_seeds=True)),
+        cell_id=_readable_id(parts, _identity(run, with_seeds=False)),
+    )
+
+
+def _readable_id(parts: list[str], identity: dict[str, Any]) -> str:
+    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()[:HASH_LENGTH]
+    words = re.sub(r"[^a-z0-9._-]+", "-", "-".join(parts).lower())
+    return f"{words[: ID_LENGTH - HASH_LENGTH - 1].rstrip('-.')}-{digest}"
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of a nested plain value."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
+    """Returns all that is meant to move a run's numbers, and nothing else."""
+    config = run.config
+    schedule = as_plain(config)["schedule"]
+    for resolved in ("optimizer", "lr", "weight_decay", "sgd"):
+        del schedule[resolved]
+    identity: dict[str, Any] = {
+        "numerics": NUMERICS,
+        "data": data_identity(config.dataset, run.facts),
+        "model": {"name": config.model.name, **config.model.options},
+        "loss": {"name": config.loss.name, **dataclasses.asdict(run.loss)},
+        "schedule": schedule | vars(run.optimisation),
+        "precision": run.precision,
+        "compile": config.compile,
+        "deterministic": config.deterministic,
+        "teacher": _teacher_identity(run, with_seeds=with_seeds),
+    }
+    if with_seeds:
+        identity |= {"init_seed": config.init_seed, "data_seed": config.data_seed}
+    return identity
+
+
+def _teacher_identity(run: Run, *, with_seeds: bool) -> dict[str, Any] | None:
+    teacher = run.teacher
+    if teacher is None:
+        return None
+    common = {"epoch": run.teacher_epoch, "dtype": run.config.teacher.dtype}
+    if isinstance(teacher, TeacherFile):
+        source = {"kind": teacher.kind, "model": teacher.name, "sha256": teacher.sha256}
+        return {**common, **source, "options": teacher.options}
+    return {**common, "run": teacher.run_id if with_seeds else teacher.cell_id}

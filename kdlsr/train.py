@@ -1,0 +1,101 @@
+"""Trains one network, or sweeps over many: `python -m kdlsr.train loss=tfkd_reg model=resnet18`.
+
+Only parses, calls and prints; torch is not imported before there is something to train.
+"""
+
+import os
+import sys
+from typing import Any, cast
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import (
+    config_folders,
+    register_model_teachers,
+    relative_to_here,
+    shipped_folder,
+)
+from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+
+
+def train_job(config: DictConfig) -> dict[str, Any]:
+    """Completes the run that a composed config describes; returns its result.
+
+    This is the function that a launcher calls, in this process or in another one.
+    """
+    from kdlsr.config.schema import read_config
+    from kdlsr.reporting.console import ConsoleSession
+    from kdlsr.runs.execute import complete_run
+    from kdlsr.runs.launch import jobs_at_once
+    from kdlsr.runs.plan import plan_run
+
+    hydra_config = HydraConfig.get()
+    is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
+    run = plan_run(read_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))))
+    return complete_run(run, ConsoleSession(jobs_at_once(hydra_config) if is_sweep else 1))
+
+
+def _train_one() -> int:
+    """Runs Hydra's main for everything but `-m`: a run, --help, --cfg, --info, ..."""
+    from kdlsr.config.schema import read_config
+
+    def job(config: DictConfig) -> None:
+        from rich.console import Console
+
+        from kdlsr.reporting.console import print_result
+        from kdlsr.runs.plan import plan_run
+
+        if config.rows is not None:
+            raise UserError("rows and +sweep=... need -m")
+        result = train_job(config)
+        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+        print_result(Console(highlight=False), plan_run(read_config(plain)), result)
+
+    conf = str(shipped_folder("conf"))
+    hydra.main(version_base="1.3", config_path=conf, config_name="train")(job)()
+    return EXIT_OK
+
+
+def _sweep(overrides: list[str], config_dir: str | None) -> int:
+    """Plans every job of `-m`, runs those that are not complete, and prints the cells."""
+    from rich.console import Console
+
+    from kdlsr.reporting.console import print_sweep
+    from kdlsr.runs.launch import plan_sweep
+
+    # By its own name: a launcher that pickles the job finds it in any process.
+    from kdlsr.train import train_job as job
+
+    sweep = plan_sweep(overrides, config_dir, "train")
+    console = Console(highlight=False)
+    console.print(f"{len(sweep.jobs)} runs")
+    sweep.launch(job)
+    return EXIT_FAILED if print_sweep(console, sweep.jobs) else EXIT_OK
+
+
+def _main() -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
+    arguments = get_args_parser().parse_args()
+    folders = config_folders()
+    if arguments.config_dir is not None:
+        folder = relative_to_here(arguments.config_dir).absolute()
+        if not folder.is_dir():
+            raise UserError(f"--config-dir {arguments.config_dir}: no such folder")
+        folders.insert(0, folder)
+    register_model_teachers(folders)
+    if arguments.multirun:
+        return _sweep(arguments.overrides, arguments.config_dir)
+    return _train_one()
+
+
+def main() -> None:
+    """The entry point: exits with 0, 1 (a run failed), 2 (a mistake), 130 or 143."""
+    sys.exit(run_entry_point(_main))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Checkpoint files that are whole or are known not to be.
+
+A checkpoint `epoch-0007.pt` is an ordinary `torch.save` file, read with `weights_only=True`,
+beside `epoch-0007.pt.sha256` in the format of `sha256sum`. A file without its checksum, or
+that disagrees with it, is not used.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import torch
+
+GENERATIONS = 2  # the newest may be damaged: the one before it is kept too
+
+
+class DamagedCheckpoint(Exception):
+    """A checkpoint that is truncated, altered, or was never finished."""
+
+
+class _HashingWriter:
+    """Passes bytes to a file and hashes them on the way (torch.save writes in order)."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+def checkpoint_path(folder: Path, epoch: int) -> Path:
+    """Returns where the checkpoint after `epoch` completed epochs stands."""
+    return folder / f"epoch-{epoch:04d}.pt"
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes `state` (tensors and plain values) so that it is seen whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".pt.tmp")
+    with temporary.open("wb") as file:
+        writer = _HashingWriter(file)
+        torch.save(dict(state), writer)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    checksum = _checksum_path(path)
+    checksum_temporary = checksum.with_suffix(".sha256.tmp")
+    checksum_temporary.write_text(f"{writer.sha256.hexdigest()}  {path.name}\n")
+    checksum_temporary.replace(checksum)
+    temporary.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint after verifying its checksum; never unpickles code.
+
+    Raises:
+        DamagedCheckpoint: the file is missing, truncated or altered, or has no checksum.
+    """
+    try:
+        expected = _checksum_path(path).read_text().split()[0]
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, IndexError) as error:
+        raise DamagedCheckpoint(f"{path} or its checksum is missing") from error
+    if found != expected:
+        raise DamagedCheckpoint(f"{path} disagrees with its checksum")
+    return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+
+
+def checkpoint_epochs(folder: Path) -> list[int]:
+    """Returns the epochs of the checkpoints in `folder`, damaged ones included, rising."""
+    names = (re.fullmatch(r"epoch-(\d+)\.pt", p.name) for p in folder.glob("epoch-*.pt"))
+    return sorted(int(name.group(1)) for name in names if name)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Removes a checkpoint and its checksum."""
+    path.unlink(missing_ok=True)
+    _checksum_path(path).unlink(missing_ok=True)
+
+
+def prune(folder: Path, keep: Iterable[int]) -> None:
+    """Removes all checkpoints but the newest generations and the epochs in `keep`."""
+    epochs = checkpoint_epochs(folder)
+    wanted = set(keep) | set(epochs[-GENERATIONS:])
+    for epoch in set(epochs) - wanted:
+        remove_checkpoint(checkpoint_path(folder, epoch))
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")

@@ -1,0 +1,135 @@
+"""A run has one writer at a time, and a writer that is gone is succeeded by exactly one."""
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from kdlsr.config import RunFailed
+from kdlsr.runs import owner
+from kdlsr.runs.owner import Ownership, current_holder, living_holder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from kdlsr.runs.owner import Ownership
+with Ownership(Path(sys.argv[1]), lambda holder: None):
+    print("mine", flush=True)
+    time.sleep(60)
+"""
+
+
+def _hold_elsewhere(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    return process
+
+
+def _nobody(holder: object) -> None:
+    raise AssertionError(f"waited for {holder}")
+
+
+def test_a_free_run_is_owned_and_released(tmp_path: Path) -> None:
+    with Ownership(tmp_path, _nobody) as ownership:
+        holder = living_holder(tmp_path)
+        assert holder is not None
+        assert holder.pid == os.getpid()
+        ownership.check()
+    assert current_holder(tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_owner_is_succeeded_at_once(tmp_path: Path) -> None:
+    process = _hold_elsewhere(tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    begun = time.monotonic()
+    with Ownership(tmp_path, _nobody):
+        assert time.monotonic() - begun < owner.STALE_S / 2
+        assert len(list(tmp_path.glob("owner.*.json"))) == 1
+
+
+def test_a_living_owner_is_waited_for_and_named(tmp_path: Path) -> None:
+    process = _hold_elsewhere(tmp_path)
+    waited_for = []
+
+    def note(holder: object) -> None:
+        waited_for.append(str(holder))
+        process.terminate()
+        process.wait()
+
+    with Ownership(tmp_path, note):
+        assert waited_for == [f"process {process.pid} on {platform.node()}"]
+
+
+def test_an_owner_on_another_machine_is_succeeded_when_its_heart_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "STALE_S", 1.0)
+    monkeypatch.setattr(owner, "POLL_S", 0.05)
+    path = tmp_path / "owner.1.json"
+    record = {"host": "elsewhere", "pid": 1, "started": "x", "beat": 0}
+    path.write_text(json.dumps(record))
+    stop = threading.Event()
+
+    def beat() -> None:
+        for number in range(1, 15):
+            if stop.wait(0.1):
+                return
+            temporary = tmp_path / "beat"
+            temporary.write_text(json.dumps(record | {"beat": number}))
+            temporary.replace(path)
+
+    heart = threading.Thread(target=beat)
+    heart.start()
+    begun = time.monotonic()
+    with Ownership(tmp_path, lambda holder: None):
+        # 1.4 s of beats, then 1 s of silence.
+        assert time.monotonic() - begun > 2.0
+    stop.set()
+    heart.join()
+
+
+def test_who_was_taken_over_may_not_write(tmp_path: Path) -> None:
+    with Ownership(tmp_path, _nobody) as ownership:
+        successor = {"host": "elsewhere", "pid": 1, "started": "x", "beat": 0}
+        (tmp_path / "owner.2.json").write_text(json.dumps(successor))
+        with pytest.raises(RunFailed, match="taken over by process 1 on elsewhere"):
+            ownership.check()
+
+
+def _count_inside(folder: str, rounds: int) -> None:
+    for _ in range(rounds):
+        with Ownership(Path(folder), lambda holder: None):
+            marker = Path(folder) / "inside"
+            marker.touch(exist_ok=False)  # fails if another process is inside too
+            time.sleep(0.01)
+            marker.unlink()
+
+
+def test_processes_that_compete_are_never_inside_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "POLL_S", 0.02)
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_count_inside, args=(str(tmp_path), 15)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
