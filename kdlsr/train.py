@@ -12,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from kdlsr.config import UserError
+from kdlsr.config import RunFailed, UserError
 from kdlsr.config.compose import (
     config_folders,
     register_model_teachers,
@@ -41,23 +41,34 @@ def train_job(config: DictConfig) -> dict[str, Any]:
 
 def _train_one() -> int:
     """Runs Hydra's main for everything but `-m`: a run, --help, --cfg, --info, ..."""
-    from kdlsr.config.schema import read_config
+    ended: list[Exception] = []
 
     def job(config: DictConfig) -> None:
-        from rich.console import Console
-
-        from kdlsr.reporting.console import print_result
-        from kdlsr.runs.plan import plan_run
-
-        if config.rows is not None:
-            raise UserError("rows and +sweep=... need -m")
-        result = train_job(config)
-        plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-        print_result(Console(highlight=False), plan_run(read_config(plain)), result)
+        try:
+            _train_and_print(config)
+        except (UserError, RunFailed) as error:
+            ended.append(error)  # raised inside, Hydra would print a line of its own
 
     conf = str(shipped_folder("conf"))
     hydra.main(version_base="1.3", config_path=conf, config_name="train")(job)()
+    if ended:
+        raise ended[0]
     return EXIT_OK
+
+
+def _train_and_print(config: DictConfig) -> None:
+    from rich.console import Console
+
+    from kdlsr.config.schema import read_config
+    from kdlsr.reporting.console import print_result
+    from kdlsr.runs.plan import plan_run
+
+    if config.rows is not None or HydraConfig.get().sweeper.params:
+        raise UserError("rows and +sweep=... need -m")
+    result = train_job(config)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    console = Console(highlight=False, soft_wrap=True)
+    print_result(console, plan_run(read_config(plain)), result)
 
 
 def _sweep(overrides: list[str], config_dir: str | None) -> int:
@@ -87,7 +98,9 @@ def _main() -> int:
             raise UserError(f"--config-dir {arguments.config_dir}: no such folder")
         folders.insert(0, folder)
     register_model_teachers(folders)
-    if arguments.multirun:
+    if arguments.multirun and (arguments.cfg or arguments.info):
+        raise UserError("-m starts a sweep; --cfg and --info show one run: take one of them")
+    if arguments.multirun and not (arguments.help or arguments.hydra_help):
         return _sweep(arguments.overrides, arguments.config_dir)
     return _train_one()
 

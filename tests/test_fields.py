@@ -46,6 +46,7 @@ def test_values_of_the_right_kind_are_taken_as_they_are() -> None:
         ({"tau": 0}, "loss.tau=0 is not possible; expected a number above 0"),
         ({"share": 1.0}, "loss.share=1.0 is not possible; expected a number in (0, 1)"),
         ({"limit": 0}, "loss.limit=0 is not possible; expected an integer of at least 1 or null"),
+        ({"limit": "big"}, "loss.limit='big' is not possible; expected an integer"),
         ({"limit": 1.5}, "loss.limit=1.5 is not possible"),
         ({"form": "as_writen"}, "expected one of as_written, as_released"),
         ({"names": "ab"}, "loss.names='ab' is not possible; expected a list, each a string"),
@@ -92,5 +93,4 @@ def test_a_registry_names_the_nearest_option_and_refuses_doubles() -> None:
     with pytest.raises(UserError, match="loss=label_smothing: no such option; nearest: label_smo"):
         registry.get("label_smothing")
     with pytest.raises(ValueError, match="twice"):
-        registry.register("label_smoothing")
         registry.register("label_smoothing")("b")

@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -104,6 +104,8 @@ def option(group: str, name: str) -> dict[str, Any]:
 def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str:
     """Says in one line what Hydra or OmegaConf say in several, and what is near."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override}: {text.splitlines()[0]}"
     missing = re.search(
         r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in)?", text, re.S
     )
@@ -121,8 +123,8 @@ def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str:
 
 
 def _available(text: str, group: str) -> list[str]:
-    listed = text.partition("Available options in")[2].splitlines()[1:]
-    names = [line.strip() for line in listed if line.startswith("\t")]
+    listed = text.partition("Available options in")[2].partition("Config search path")[0]
+    names = [line.strip() for line in listed.splitlines()[1:] if line.strip()]
     if group == "teacher":
         names += [file.stem for f in config_folders() for file in (f / "model").glob("*.yaml")]
     return names

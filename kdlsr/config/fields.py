@@ -47,7 +47,7 @@ class Between:
     def allows(self, value: Any) -> bool:
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
-        return above and below
+        return bool(above and below)
 
     def __str__(self) -> str:
         left, right = "(" if self.open_low else "[", ")" if self.open_high else "]"
@@ -61,7 +61,7 @@ class Above:
     low: float
 
     def allows(self, value: Any) -> bool:
-        return value > self.low
+        return bool(value > self.low)
 
     def __str__(self) -> str:
         return f"a number above {self.low:g}"
@@ -74,7 +74,7 @@ class AtLeast:
     low: float
 
     def allows(self, value: Any) -> bool:
-        return value >= self.low
+        return bool(value >= self.low)
 
     def __str__(self) -> str:
         return f"a number of at least {self.low:g}"
@@ -184,8 +184,8 @@ def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
     if origin is Annotated:
         inner, *constraints = get_args(hint)
         matched, result = _match(value, inner, where)
-        passed = result is None or all(c.allows(result) for c in constraints)
-        return matched and passed, result
+        passed = matched and (result is None or all(c.allows(result) for c in constraints))
+        return passed, result
     if origin in (Union, types.UnionType):
         for option in get_args(hint):
             matched, result = _match(value, option, where)

@@ -27,17 +27,18 @@ class ConsoleSession:
     def __init__(self, jobs_at_once: int = 1) -> None:
         self.jobs_at_once = jobs_at_once
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self._last_report = 0.0
+        self._last_report = time.monotonic()
 
     def say(self, line: str) -> None:
         """Prints one line."""
         self.console.print(line, markup=False)
 
     def report(self, what: str, done: int, total: int) -> None:
-        """Shows how far a download or a decoding is."""
+        """Shows how far a download or a decoding is, unless it is over in no time."""
         now = time.monotonic()
-        finished = done >= total
-        if finished or now - self._last_report > LINE_S:
+        if done == 0:
+            self._last_report = now
+        elif now - self._last_report > LINE_S:
             self._last_report = now
             share = f"{100 * done // total} %" if total else f"{done:,}"
             self.say(f"{what}: {share}")
@@ -60,13 +61,8 @@ class ConsoleSession:
         folder = store_of(run.config).run(run.run_id).path
         config = run.config.tracker
         with open_tracker(config.name, config.options, tracked, folder) as tracker:
-            display = RunDisplay(self.console, run, start, until, tracker)
-            with display:
-                try:
-                    yield display
-                except Exception as error:
-                    tracker.failed(str(error))
-                    raise
+            with RunDisplay(self.console, run, start, until, tracker) as display:
+                yield display
 
 
 class RunDisplay:

@@ -282,8 +282,11 @@ def _prepare_teacher(run: Run, session: Session) -> _TeacherWeights | None:
         shown = str(run.teacher.path or f"timm/{run.teacher.name}")
         return _TeacherWeights(run.teacher.path, {"path": shown, "epoch": None})
     choice = run.teacher_epoch
-    epoch = choice if isinstance(choice, int) else _named_epoch(run.teacher, choice, session)
-    path = checkpoint_of(run.teacher, epoch, session)
+    try:
+        epoch = choice if isinstance(choice, int) else _named_epoch(run.teacher, choice, session)
+        path = checkpoint_of(run.teacher, epoch, session)
+    except RunFailed as error:
+        raise RunFailed(f"its teacher {run.teacher.run_id} failed: {error}") from error
     return _TeacherWeights(path, {"run_id": run.teacher.run_id, "epoch": epoch})
 
 
@@ -303,7 +306,7 @@ def checkpoint_of(run: Run, epoch: int, session: Session) -> Path:
     """
     store = store_of(run.config)
     folder = store.run(run.run_id)
-    found = _whole(store.find_checkpoint(run.run_id, epoch), session)
+    found = _kept(store, run, epoch, session)
     if found:
         return found
     if not folder.is_complete():
@@ -311,29 +314,44 @@ def checkpoint_of(run: Run, epoch: int, session: Session) -> Path:
             if not folder.is_complete() and _newest_epoch(folder) <= epoch:
                 folder.clear_failure()
                 return _train_prefix(run, folder, owner, epoch, session)
-    found = _whole(store.find_checkpoint(run.run_id, epoch), session)
-    if found:
-        return found
+        found = _kept(store, run, epoch, session)  # by whoever was waited for
+        if found:
+            return found
     replay = store.replay(run.run_id)
     session.say(f"{run.run_id} did not keep epoch {epoch}: making it again in {replay.path}")
     with _owning(replay, run, session) as owner:
-        return _train_prefix(run, replay, owner, epoch, session)
+        path = _train_prefix(run, replay, owner, epoch, session)
+    if not _same_beginning(folder, replay):
+        session.say(f"{run.run_id}: the epochs made again differ from the run's own in their bits")
+    return path
 
 
-def _newest_epoch(folder: RunFolder) -> int:
-    return max(checkpoint_epochs(folder.checkpoints), default=0)
-
-
-def _whole(path: Path | None, session: Session) -> Path | None:
+def _kept(store: Store, run: Run, epoch: int, session: Session) -> Path | None:
+    """Finds a whole checkpoint; one that a run going on would prune is kept from now on."""
+    path = store.find_checkpoint(run.run_id, epoch)
     if path is None:
         return None
     try:
-        read_checkpoint(path)
+        state = read_checkpoint(path)
     except DamagedCheckpoint as error:
         session.say(f"{error}; it is made again")
         remove_checkpoint(path)
         return None
+    folder = store.run(run.run_id)
+    if path.parent == folder.checkpoints and not folder.is_complete():
+        path = checkpoint_path(folder.kept, epoch)
+        write_checkpoint(path, state)
     return path
+
+
+def _same_beginning(folder: RunFolder, replay: RunFolder) -> bool:
+    """Whether a replay's metrics are the first lines of the run's own."""
+    own, again = (f.path / "metrics.jsonl" for f in (folder, replay))
+    return not own.exists() or own.read_text().startswith(again.read_text())
+
+
+def _newest_epoch(folder: RunFolder) -> int:
+    return max(checkpoint_epochs(folder.checkpoints), default=0)
 
 
 def _train_prefix(

@@ -22,6 +22,7 @@ from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.data.source import Facts
 from kdlsr.losses import Loss, build_loss
 from kdlsr.models import ModelOption, build_model, models
+from kdlsr.tracking import read_tracker
 from kdlsr.training.hardware import Precision, resolve_device, resolve_precision
 from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
@@ -109,6 +110,7 @@ def plan_run(config: RunConfig) -> Run:
     model = models.get(config.model.name)
     loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
     _check_teacher_fits(config, loss)
+    read_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
     run = Run(
         config=config,

@@ -78,21 +78,26 @@ def computing(threads: int, deterministic: bool) -> Iterator[None]:
     """Sets threads and determinism for the duration of one run, and puts them back."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(threads)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    _set_deterministic(deterministic)
     torch.backends.cudnn.benchmark = not deterministic
     try:
         yield
     finally:
         torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        _set_deterministic(before[1])
+
+
+def _set_deterministic(mode: bool) -> None:
+    if mode == torch.are_deterministic_algorithms_enabled():
+        return  # the call imports torch's compiler, which takes as long as torch itself
+    if mode:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode)
 
 
 def describe_environment(device: torch.device, precision: str, threads: int) -> dict[str, Any]:
     """Returns what `environment.json` records: what else the bits of a run depend on."""
-    import numpy
-    import torchvision
+    from importlib.metadata import version  # importing torchvision itself takes a second
 
     from kdlsr import __version__
 
@@ -102,8 +107,8 @@ def describe_environment(device: torch.device, precision: str, threads: int) -> 
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": version("numpy"),
         "device_type": device.type,
         "device": torch.cuda.get_device_name(device) if is_gpu else _cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -1,0 +1,216 @@
+"""The command as a user types it: right, wrong, in a sweep, and from an installed wheel."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import REPOSITORY, TINY, Command, environment
+
+from kdlsr.config.compose import shipped_folder
+
+ONE_EPOCH = [*TINY, "schedule.epochs=1"]
+
+
+def _modules_after(*arguments: str) -> set[str]:
+    """Runs the command in a fresh interpreter and returns the modules it imported."""
+    code = f"""
+import sys
+sys.argv = ["kdlsr-train", *{list(arguments)!r}]
+from kdlsr.train import main
+try:
+    main()
+except SystemExit as ended:
+    print("\\nexit", ended.code)
+print(" ".join(sys.modules))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "loss=kd"]])
+def test_help_and_cfg_answer_without_torch(arguments: list[str]) -> None:
+    assert "torch" not in _modules_after(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [["loss=kdd"], ["loss.alpha=2"], ["loss=lsr", "loss.alpha=2"]])
+def test_a_config_error_comes_without_heavy_imports(arguments: list[str]) -> None:
+    assert not {"timm", "wandb", "matplotlib", "torchvision", "sklearn"} & _modules_after(*arguments)
+
+
+def test_help_names_the_options_of_every_group(train: Command) -> None:
+    done = train("--help")
+    assert done.returncode == 0
+    for word in ("tfkd_reg", "shufflenetv2", "tiny_imagenet", "imagenet90", "wandb", "Exit codes"):
+        assert word in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["loss=tfkd_rge"], "loss=tfkd_rge: no such option; nearest: tfkd_reg"),
+        (["model=resnet19"], "model=resnet19: no such option; nearest: resnet1"),
+        (["teacher=resnet81"], "teacher=resnet81: no such option; nearest: resnet8"),
+        (["modle=resnet18"], "unknown key modle; nearest: model"),
+        (["loss=kd", "loss.tua=3"], "unknown key loss.tua; nearest: loss.tau"),
+        (["loss=kd", "teacher=self", "+loss.tua=3"], "unknown key loss.tua; nearest: tau"),
+        (["schedule.epochs=0"], "schedule.epochs=0 is not possible; expected an integer of at"),
+        (["schedule.epochs=ten"], "schedule.epochs='ten' is not possible"),
+        (["loss=kd"], "loss=kd needs a teacher"),
+        (["dataset=image_folder"], "dataset.root="),
+        (["dataset=image_folder", "dataset.root=/nowhere"], "/nowhere"),
+        (["dataset=digits", "seed=0,1"], "seed"),
+        (["+sweep=quickstart"], "-m"),
+        (["loss.alpha=${nothing}"], "nothing"),
+        (["loss.tau=[1"], "loss.tau=[1"),
+        (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
+        (["-m", "dataset=digits", "seed=0,1", "loss=ce,kd"], "in the job dataset=digits seed=0 loss=kd"),
+        (["-m", "dataset=digits", "seed=0,-1"], "seed=-1"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_exit_code_2(
+    train: Command, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    done = train(*arguments)
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+    assert not (tmp_path / "outputs" / "runs").exists()
+
+
+def test_a_run_writes_all_its_files(train: Command, tmp_path: Path) -> None:
+    done = train(*ONE_EPOCH, "dataset.val_fraction=0.2", "loss=kd", "teacher=self")
+    assert done.returncode == 0, done.stderr
+    (run,) = (tmp_path / "outputs" / "runs").glob("*-kd-*")
+    result = json.loads((run / "result.json").read_text())
+    assert result["schema"] == 1
+    assert (result["run_id"], result["status"]) == (run.name, "complete")
+    assert set(result["protocols"]) == {"last", "best_test", "best_val"}
+    measures = {"top1", "top5", "nll", "ece", "brier", "entropy", "confidence"}
+    assert set(result["protocols"]["last"]["test"]) == measures
+    assert set(result["teacher"]) == {"run_id", "epoch", "top1", "agreement", "kl"}
+    logits = np.load(run / "test_logits.npz")
+    accuracy = 100 * (logits["logits"].argmax(1) == logits["labels"]).mean()
+    assert result["protocols"]["last"]["test"]["top1"] == pytest.approx(accuracy)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["schedule"]["lr"] == 0.1  # resolved
+    environment_file = json.loads((run / "environment.json").read_text())
+    assert {"torch", "device_type", "threads", "precision"} <= set(environment_file)
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 1
+    teacher = result["teacher"]["run_id"]
+    assert (tmp_path / "outputs" / "runs" / teacher / "result.json").exists()
+    assert f"teacher {teacher} after epoch 1:" in done.stdout
+
+
+def test_without_a_validation_split_there_is_no_best_val(train: Command, tmp_path: Path) -> None:
+    assert train(*ONE_EPOCH).returncode == 0
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    result = json.loads((run / "result.json").read_text())
+    assert result["protocols"]["best_val"] is None
+    assert result["teacher"] is None
+
+
+def test_a_sweep_skips_what_is_complete_and_prints_its_cells(
+    train: Command, tmp_path: Path
+) -> None:
+    command = ["-m", *ONE_EPOCH, "loss=ce,lsr", "seed=0,1"]
+    first = train(*command)
+    assert first.returncode == 0, first.stderr
+    assert len(list((tmp_path / "outputs" / "runs").iterdir())) == 4
+    assert "±" in first.stdout
+    written = {p: p.stat().st_mtime_ns for p in (tmp_path / "outputs" / "runs").rglob("*")}
+    second = train(*command)
+    assert second.returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in written} == written
+    assert second.stdout.count("±") == first.stdout.count("±")
+
+
+def test_a_failed_job_takes_no_other_down_and_is_named(train: Command, tmp_path: Path) -> None:
+    """A rate of 1e30 makes the loss infinite: a real failure, not a simulated one."""
+    done = train("-m", *ONE_EPOCH, "schedule.lr=1e30,0.1")
+    assert done.returncode == 1
+    assert "the loss is not finite at step" in done.stdout
+    assert "python -m kdlsr.train" in done.stdout
+    assert "1 of 2 runs are not complete" in done.stdout
+    statuses = [
+        json.loads(path.read_text())["status"]
+        for path in (tmp_path / "outputs" / "runs").glob("*/result.json")
+    ]
+    assert sorted(statuses) == ["complete", "failed"]
+    assert done.stderr.count("Traceback") == 0
+
+
+def test_a_failed_run_ends_with_1_and_one_line(train: Command) -> None:
+    done = train(*ONE_EPOCH, "schedule.lr=1e30")
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "the loss is not finite at step" in done.stderr
+
+
+def test_a_search_composes_to_the_grid_with_its_teacher_on_the_full_schedule(
+    train: Command,
+) -> None:
+    done = train("-m", "+sweep=tau_alpha", "--cfg", "job", "loss=kd", "teacher=self")
+    assert done.returncode == 2
+    assert done.stderr.startswith("kdlsr: -m starts a sweep; --cfg")
+    done = train("+sweep=tau_alpha", "--cfg", "job", "loss=kd", "teacher=self")
+    config = yaml.safe_load(done.stdout)
+    assert config["schedule"]["epochs"] == 70
+    assert config["dataset"]["val_fraction"] == 0.1
+    assert config["teacher"]["overrides"] == ["schedule=cifar200"]
+
+
+def test_every_config_file_begins_with_its_command() -> None:
+    for file in shipped_folder("conf").rglob("*.yaml"):
+        lines = file.read_text().splitlines()
+        first = lines[1] if lines[0].startswith("# @package") else lines[0]
+        assert first.startswith("# python -m kdlsr.train"), file
+        assert "_target_" not in file.read_text()
+
+
+def test_ones_own_options_are_added_by_a_config_folder(train: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "loss"
+    folder.mkdir(parents=True)
+    (folder / "gentle.yaml").write_text("name: lsr\nalpha: 0.05\nform: as_written\nscale: 1.0\n")
+    done = train("--config-dir", "mine", *ONE_EPOCH, "loss=gentle")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder into which the project's wheel was unpacked, as pip does."""
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+        + ["--wheel-dir", str(folder), str(REPOSITORY)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("*.whl")
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-e", str(wheel), str(folder / "site")], check=True
+    )
+    return folder / "site"
+
+
+def test_a_wheel_carries_its_configs_and_works_from_anywhere(
+    installed_wheel: Path, tmp_path: Path
+) -> None:
+    assert (installed_wheel / "kdlsr" / "py.typed").exists()
+    assert (installed_wheel / "kdlsr" / "experiments").is_dir()
+    done = subprocess.run(
+        [sys.executable, "-m", "kdlsr.train", *ONE_EPOCH],
+        cwd=tmp_path,
+        env=environment() | {"PYTHONPATH": str(installed_wheel)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs" / "runs").is_dir()
