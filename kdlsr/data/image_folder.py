@@ -1,0 +1,104 @@
+"""Any tree of images in folders named by class: `train/<class>/*` and `test/<class>/*`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from kdlsr.config import AtLeast, UserError
+from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.scan import Files, Inspection, Tree, folders, images, inspect
+from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+
+
+@datasets.register("image_folder")
+@dataclass(frozen=True, kw_only=True)
+class ImageFolder(Source):
+    """Images of the user's own; classes are the sorted folder names.
+
+    Grey where all images are, else RGB. Files without an image's suffix and hidden ones are
+    passed over. Checksums and decoded images are kept in the data directory's
+    `.kdlsr-cache`, never in the tree itself.
+
+    Attributes:
+        image_size: what the shorter side is resized to (bilinear) before the centre is
+            cropped square; null: all images have one size already.
+    """
+
+    image_size: Annotated[int, AtLeast(1)] | None = None
+
+    def facts(self) -> Facts:
+        tree = self._tree()
+        return self._facts(tree, inspect(tree))
+
+    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+        tree = self._tree()
+        facts = self._facts(tree, inspect(tree, report))
+        decoding = Decoding(facts.image_size, facts.channels, self.image_size)
+        return load_decoded(tree, facts.fingerprint, decoding, report)
+
+    def _facts(self, tree: Tree, found: Inspection) -> Facts:
+        return Facts(
+            num_classes=len(tree.class_names),
+            image_size=self._image_size(found),
+            channels=1 if found.grey else 3,
+            fingerprint=found.fingerprint,
+            class_names=tree.class_names,
+        )
+
+    def _image_size(self, found: Inspection) -> tuple[int, int]:
+        if self.image_size is not None:
+            return self.image_size, self.image_size
+        return one_size(found, "; set dataset.image_size to resize and crop all to one")
+
+    def _tree(self) -> Tree:
+        if self.root is None:
+            raise UserError(
+                "dataset.root is missing: set dataset.root=FOLDER, which holds train/<class>/* "
+                "and test/<class>/*"
+            )
+        root = self.folder
+        class_names = _classes(root, "train")
+        tested = _classes(root, "test")
+        for name in sorted({*class_names} ^ {*tested}):
+            have, lack = ("train", "test") if name in class_names else ("test", "train")
+            raise UserError(f"{root / lack} has no class {name!r}, which {have} has")
+        train, test = (_split(root, split, class_names) for split in ("train", "test"))
+        return Tree(root, class_names, train, test)
+
+
+def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
+    """Returns the (H, W) that all images have.
+
+    Raises:
+        UserError: they differ; the message names two of them, and ends with `advice`.
+    """
+    (size, path), *others = found.shapes.items()
+    for (height, width), other in others:
+        raise UserError(
+            f"images differ in size: {path} is {size[0]}x{size[1]} pixels, "
+            f"{other} {height}x{width}{advice}"
+        )
+    return size
+
+
+def _classes(root: Path, split: str) -> tuple[str, ...]:
+    if not (root / split).is_dir():
+        raise UserError(f"dataset.root={root}: there is no folder {split}/ in it")
+    names = tuple(folders(root / split))
+    if len(names) < 2:
+        raise UserError(f"{root / split} must hold a folder for each of at least two classes")
+    return names
+
+
+def _split(root: Path, split: str, class_names: tuple[str, ...]) -> Files:
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        found = images(root, f"{split}/{name}")
+        if not found:
+            raise UserError(f"{root / split / name} holds no image")
+        paths += found
+        labels += [label] * len(found)
+    return Files(tuple(paths), np.array(labels, dtype=np.int64))

@@ -1,0 +1,170 @@
+"""Tiny-ImageNet (Stanford CS231n): 200 classes, 64x64 pixels, 100,000 + 10,000 images.
+
+The published test images have no labels: the validation images are the test set here, as in
+the papers. A tree of fewer classes in the official layout is read as well.
+"""
+
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from kdlsr.config import UserError
+from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.download import Archive, fetch
+from kdlsr.data.image_folder import one_size
+from kdlsr.data.scan import Files, Tree, images, inspect
+from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.data.storage import locked, write_whole, writing
+
+FOLDER = "tiny-imagenet-200"
+ANNOTATIONS = "val/val_annotations.txt"
+MARKER = ".kdlsr-official"  # holds the checksum of the archive that the tree was unpacked from
+ARCHIVE = Archive(
+    urls=("http://cs231n.stanford.edu/tiny-imagenet-200.zip",),
+    filename="tiny-imagenet-200.zip",
+    checksum="md5:90528d7ca1a48142e341f4ef8d21d0de",
+    size=248_100_043,
+)
+OFFICIAL_SIZE = (64, 64)
+# The WordNet numbers of the official wnids.txt, sorted: a label is a place in this order.
+OFFICIAL_CLASSES = tuple(
+    """
+    n01443537 n01629819 n01641577 n01644900 n01698640 n01742172 n01768244 n01770393 n01774384
+    n01774750 n01784675 n01855672 n01882714 n01910747 n01917289 n01944390 n01945685 n01950731
+    n01983481 n01984695 n02002724 n02056570 n02058221 n02074367 n02085620 n02094433 n02099601
+    n02099712 n02106662 n02113799 n02123045 n02123394 n02124075 n02125311 n02129165 n02132136
+    n02165456 n02190166 n02206856 n02226429 n02231487 n02233338 n02236044 n02268443 n02279972
+    n02281406 n02321529 n02364673 n02395406 n02403003 n02410509 n02415577 n02423022 n02437312
+    n02480495 n02481823 n02486410 n02504458 n02509815 n02666196 n02669723 n02699494 n02730930
+    n02769748 n02788148 n02791270 n02793495 n02795169 n02802426 n02808440 n02814533 n02814860
+    n02815834 n02823428 n02837789 n02841315 n02843684 n02883205 n02892201 n02906734 n02909870
+    n02917067 n02927161 n02948072 n02950826 n02963159 n02977058 n02988304 n02999410 n03014705
+    n03026506 n03042490 n03085013 n03089624 n03100240 n03126707 n03160309 n03179701 n03201208
+    n03250847 n03255030 n03355925 n03388043 n03393912 n03400231 n03404251 n03424325 n03444034
+    n03447447 n03544143 n03584254 n03599486 n03617480 n03637318 n03649909 n03662601 n03670208
+    n03706229 n03733131 n03763968 n03770439 n03796401 n03804744 n03814639 n03837869 n03838899
+    n03854065 n03891332 n03902125 n03930313 n03937543 n03970156 n03976657 n03977966 n03980874
+    n03983396 n03992509 n04008634 n04023962 n04067472 n04070727 n04074963 n04099969 n04118538
+    n04133789 n04146614 n04149813 n04179913 n04251144 n04254777 n04259630 n04265275 n04275548
+    n04285008 n04311004 n04328186 n04356056 n04366367 n04371430 n04376876 n04398044 n04399382
+    n04417672 n04456115 n04465501 n04486054 n04487081 n04501370 n04507155 n04532106 n04532670
+    n04540053 n04560804 n04562935 n04596742 n04597913 n06596364 n07579787 n07583066 n07614500
+    n07615774 n07695742 n07711569 n07715103 n07720875 n07734744 n07747607 n07749582 n07753592
+    n07768694 n07871810 n07873807 n07875152 n07920052 n09193705 n09246464 n09256479 n09332890
+    n09428293 n12267677
+    """.split()  # noqa: SIM905
+)
+
+
+@datasets.register("tiny_imagenet")
+@dataclass(frozen=True, kw_only=True)
+class TinyImageNet(Source):
+    """Read from `<root>/tiny-imagenet-200`, which is downloaded and unpacked if need be.
+
+    What we unpacked from the official archive has the official fingerprint. A tree from
+    elsewhere is fingerprinted by its content, since it may be anything.
+    """
+
+    def facts(self) -> Facts:
+        root = self._root()
+        if not root.is_dir():
+            return Facts(
+                len(OFFICIAL_CLASSES), OFFICIAL_SIZE, 3, ARCHIVE.checksum, OFFICIAL_CLASSES
+            )
+        return _facts(root, _tree(root) if not _is_official(root) else None)
+
+    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+        root = self._root()
+        if not root.is_dir():
+            _unpack(fetch(ARCHIVE, self.folder, report), root, report)
+        tree = _tree(root)
+        facts = _facts(root, tree if not _is_official(root) else None, report)
+        decoding = Decoding(facts.image_size, facts.channels)
+        return load_decoded(tree, facts.fingerprint, decoding, report)
+
+    def _root(self) -> Path:
+        given = self.folder
+        return given if (given / "wnids.txt").is_file() else given / FOLDER
+
+
+def _facts(root: Path, unknown: Tree | None, report: Report = quiet) -> Facts:
+    """Facts of the tree at `root`; of `unknown`, if it is not the official one, by content."""
+    if unknown is None:
+        size, fingerprint = OFFICIAL_SIZE, ARCHIVE.checksum
+    else:
+        found = inspect(unknown, report)
+        size, fingerprint = one_size(found), found.fingerprint
+    class_names = _class_names(root)
+    return Facts(len(class_names), size, 3, fingerprint, class_names)
+
+
+def _is_official(root: Path) -> bool:
+    marker = root / MARKER
+    return marker.is_file() and marker.read_text().strip() == ARCHIVE.checksum
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    return tuple(sorted(_read(root, "wnids.txt").split()))
+
+
+def _tree(root: Path) -> Tree:
+    class_names = _class_names(root)
+    paths: list[str] = []
+    labels: list[int] = []
+    for label, name in enumerate(class_names):
+        if not (root / "train" / name / "images").is_dir():
+            raise UserError(f"{root} has no folder train/{name}/images, though wnids.txt lists it")
+        found = images(root, f"train/{name}/images")
+        paths += found
+        labels += [label] * len(found)
+    train = Files(tuple(paths), np.array(labels, dtype=np.int64))
+    test = _annotated(root, class_names)
+    return Tree(root, class_names, train, test, annotations=("wnids.txt", ANNOTATIONS))
+
+
+def _annotated(root: Path, class_names: tuple[str, ...]) -> Files:
+    """The validation images with the classes that `val_annotations.txt` gives them."""
+    label_of = {name: label for label, name in enumerate(class_names)}
+    rows = []
+    for line in _read(root, ANNOTATIONS).splitlines():
+        name, wnid, *_ = line.split("\t")
+        if wnid not in label_of:
+            raise UserError(f"{root / ANNOTATIONS}: {name} has class {wnid}, not in wnids.txt")
+        rows.append((f"val/images/{name}", label_of[wnid]))
+    rows.sort()
+    return Files(tuple(path for path, _ in rows), np.array([n for _, n in rows], dtype=np.int64))
+
+
+def _read(root: Path, name: str) -> str:
+    try:
+        return (root / name).read_text()
+    except OSError as error:
+        raise UserError(
+            f"{root} is not Tiny-ImageNet as published: cannot read {name} "
+            f"({error.strerror}); remove it to have it downloaded"
+        ) from error
+
+
+def _unpack(archive: Path, root: Path, report: Report) -> None:
+    """Unpacks the zip to `root`, which appears whole or not at all."""
+    with locked(root, lambda: report(f"waiting for another process to unpack {root.name}", 0, 0)):
+        if root.is_dir():
+            return
+        with writing(root):
+            partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
+        try:
+            with zipfile.ZipFile(archive) as zipped, writing(root):
+                names = zipped.namelist()
+                for done, name in enumerate(names):
+                    zipped.extract(name, partial)
+                    report(f"unpack {archive.name}", done + 1, len(names))
+            unpacked = partial / FOLDER
+            write_whole(unpacked / MARKER, ARCHIVE.checksum.encode() + b"\n")
+            with writing(root):
+                unpacked.rename(root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
