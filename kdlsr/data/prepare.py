@@ -1,5 +1,6 @@
 """From a data set's config to streams of views: split, subset, normalisation, device."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ def facts_of(config: DatasetConfig) -> Facts:
         UserError: its files are missing or do not make a data set; `mean` or `std` do not
             fit its channels.
     """
-    facts = source_of(config).facts()
+    facts = _facts_once(source_of(config))
     for key in ("mean", "std"):
         values = getattr(config, key)
         if values is not None and len(values) != facts.channels:
@@ -54,6 +55,12 @@ def facts_of(config: DatasetConfig) -> Facts:
                 f"{facts.channels} channels (null: computed from the training images)"
             )
     return facts
+
+
+@functools.cache
+def _facts_once(source: Source) -> Facts:
+    """A folder is looked through once in a process: a sweep has many runs on the same one."""
+    return source.facts()
 
 
 def data_identity(config: DatasetConfig, facts: Facts) -> dict[str, Any]:

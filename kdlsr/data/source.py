@@ -102,4 +102,4 @@ class Source(ABC):
         """
 
 
-datasets: Registry[type[Source]] = Registry("dataset", "kdlsr.data")
+datasets: Registry[type[Source]] = Registry("dataset", "kdlsr.data", entry_points="kdlsr.datasets")

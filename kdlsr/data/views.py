@@ -109,8 +109,8 @@ def _rotated(angle: Floats, x: _Axis, size: tuple[int, int]) -> tuple[_Axis, _Ax
     """
     height, width = size
     radians = -np.radians(angle % 360.0)
-    cos: Floats = np.round(np.cos(radians), 15)
-    sin: Floats = np.round(np.sin(radians), 15)
+    cos = np.asarray(np.round(np.cos(radians), 15), dtype=np.float64)
+    sin = np.asarray(np.round(np.sin(radians), 15), dtype=np.float64)
 
     def axis(per_x: Floats, per_y: Floats, length: int) -> _Axis:
         start = (per_x * -(width / 2) + per_y * -(height / 2)) + length / 2
@@ -162,18 +162,15 @@ class ViewMaker:
         self.device = torch.device(device)
         self.pixel_device = self.device if resident else torch.device("cpu")
         self.dtype = dtype
-        # Tensors made under a caller's inference_mode could not be used in training later.
-        with torch.inference_mode(False):
-            self._pixels = torch.from_numpy(_packed(pixels)).to(self.pixel_device)
-            self._columns = torch.arange(self.width, dtype=torch.int32, device=self.pixel_device)
-            self._lines = torch.arange(self.height, dtype=torch.int32, device=self.pixel_device)
-            # Repeated along a line of pixels: long rows are what CPUs are quick at.
-            centre = np.tile(255 * np.asarray(mean, dtype=np.float64), self.width)
-            scale = np.tile(1 / (255 * np.asarray(std, dtype=np.float64)), self.width)
-            self._centre = torch.from_numpy(centre.astype(np.float32)).to(self.device)
-            self._scale = torch.from_numpy(scale.astype(np.float32)).to(self.device)
-        largest = len(self._pixels)
-        self._index_dtype = torch.int32 if largest < 2**31 else torch.int64
+        self._pixels = torch.from_numpy(_packed(pixels)).to(self.pixel_device)
+        self._columns = torch.arange(self.width, dtype=torch.int32, device=self.pixel_device)
+        self._lines = torch.arange(self.height, dtype=torch.int32, device=self.pixel_device)
+        # Repeated along a line of pixels: long rows are what CPUs are quick at.
+        centre = np.tile(255 * np.asarray(mean, dtype=np.float64), self.width)
+        scale = np.tile(1 / (255 * np.asarray(std, dtype=np.float64)), self.width)
+        self._centre = torch.from_numpy(centre.astype(np.float32)).to(self.device)
+        self._scale = torch.from_numpy(scale.astype(np.float32)).to(self.device)
+        self._index_dtype = torch.int32 if len(self._pixels) < 2**31 else torch.int64
 
     def views(self, indices: Rows, draws: Draws) -> Tensor:
         """Returns the views of `indices` (B,) by their own `draws`: (B, C, H, W), normalised.
@@ -265,5 +262,6 @@ def _packed(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8] | npt.NDArra
         return np.concatenate([np.zeros(1, np.uint8), pixels.reshape(-1)])
     packed = np.zeros(1 + count, dtype=np.int32)
     images = packed[1:].view(np.uint8).reshape(*pixels.shape[:3], 4)
-    images[..., :3] = pixels
+    for channel in range(3):  # ten times quicker than all at once
+        images[..., channel] = pixels[..., channel]
     return packed

@@ -23,13 +23,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from kdlsr.data.stream import EvalStream, TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 from machine import describe
 from torch import nn
 from torch.nn import functional as F
 
 from kdlsr.config.schema import ScheduleConfig
+from kdlsr.data.stream import EvalStream, TrainStream
+from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
 from kdlsr.training.fit import Learner, Task, train_epoch

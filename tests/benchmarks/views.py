@@ -1,0 +1,129 @@
+"""How fast views are made on one core, against torchvision's transforms on PIL images.
+
+    python tests/benchmarks/views.py
+
+CIFAR-sized images (32x32, RGB), padding, crop, flip, rotation and normalisation, float32, one
+thread each. `stream` is what training calls: order, draws and plan of the epoch, views, labels.
+`lookup` stops before unpacking and normalisation. `pil` is torchvision's functional pad, crop,
+hflip, rotate, to_tensor and normalize, image by image, and a stack per batch; its random numbers
+are drawn beforehand. All are timed in turns, so that a machine whose speed drifts slows each.
+The last line is one JSON object:
+
+    images_per_second_per_core   the stream at a batch of 128, median
+    over_pil                     the stream over PIL, median of the turns' ratios
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torchvision.transforms.functional as pil_functional
+from machine import describe
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+
+from kdlsr.data.draws import draw, permutation
+from kdlsr.data.stream import TrainStream
+from kdlsr.data.views import ViewMaker, recipe
+
+SIZE, PADDING = 32, 4
+MEAN, STD = (0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)
+BATCHES = (128, 512, 1024)
+
+
+def our_stream(maker: ViewMaker, batch: int) -> Callable[[int], None]:
+    labels = np.zeros(maker.count, dtype=np.int64)
+    stream = TrainStream(maker, labels, np.arange(maker.count), recipe("cifar"), 0, batch)
+
+    def epoch(number: int) -> None:
+        for _ in stream.epoch(number):
+            pass
+
+    return epoch
+
+
+def our_lookup(maker: ViewMaker, batch: int) -> Callable[[int], None]:
+    """The stream's work up to the looked-up bytes."""
+
+    def epoch(number: int) -> None:
+        order = permutation(maker.count, 0, number)
+        plan = maker.plan(order, draw(recipe("cifar"), maker.count, 0, number).of(order))
+        for start in range(0, maker.count, batch):
+            places = maker._places(plan[:, start : start + batch])
+            maker._looked_up(maker._pixels, places.view(-1))
+
+    return epoch
+
+
+def by_pil(pixels: np.ndarray, batch: int) -> Callable[[int], None]:
+    images = [Image.fromarray(image) for image in pixels]
+
+    def view(image: Image.Image, top: int, left: int, flip: bool, angle: float) -> torch.Tensor:
+        image = pil_functional.crop(
+            pil_functional.pad(image, PADDING, fill=0), top, left, SIZE, SIZE
+        )
+        image = pil_functional.hflip(image) if flip else image
+        image = pil_functional.rotate(image, angle, InterpolationMode.NEAREST, fill=0)
+        return pil_functional.normalize(pil_functional.to_tensor(image), MEAN, STD)
+
+    def epoch(number: int) -> None:
+        drawn = draw(recipe("cifar"), len(images), 0, number)
+        parameters = [a.tolist() for a in (drawn.top, drawn.left, drawn.flip, drawn.angle)]
+        arguments = list(zip(images, *parameters, strict=True))
+        for start in range(0, len(images), batch):
+            torch.stack([view(*given) for given in arguments[start : start + batch]])
+
+    return epoch
+
+
+def rates(
+    contestants: dict[str, tuple[Callable[[int], None], int]], rounds: int
+) -> dict[str, list[float]]:
+    """Images per second of each contestant in each round, after one warm-up."""
+    found: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        names = list(contestants)
+        for name in names if turn % 2 else reversed(names):
+            epoch, images = contestants[name]
+            begun = time.perf_counter()
+            epoch(turn)
+            if turn:
+                found[name].append(images / (time.perf_counter() - begun))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--images", type=int, default=50_000, help="of ours, per epoch")
+    parser.add_argument("--pil-images", type=int, default=5_000, help="of PIL's, per epoch")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (options.images, SIZE, SIZE, 3), dtype=np.uint8)
+    maker = ViewMaker(pixels, MEAN, STD, "cpu")
+    print(describe(), "1 thread", sep="; ")
+    contestants = {f"stream, batch {b}": (our_stream(maker, b), options.images) for b in BATCHES}
+    contestants["lookup, batch 128"] = (our_lookup(maker, 128), options.images)
+    pil_images = pixels[: options.pil_images]
+    contestants["pil, batch 128"] = (by_pil(pil_images, 128), len(pil_images))
+    found = rates(contestants, options.rounds)
+    print(f"{'images per second':20} {'median':>9} {'lowest':>9} {'highest':>9}")
+    for name, values in found.items():
+        row = (statistics.median(values), min(values), max(values))
+        print(f"{name:20} " + " ".join(f"{value:9,.0f}" for value in row))
+    ours, theirs = found["stream, batch 128"], found["pil, batch 128"]
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+    result = {
+        "images_per_second_per_core": round(statistics.median(ours)),
+        "over_pil": round(ratio, 2),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Streams: which samples come when, as what views, whatever the split, subset or batch size."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from kdlsr.data.draws import draw, permutation
+from kdlsr.data.stream import Batch, EvalStream, TrainStream
+from kdlsr.data.views import ViewMaker, recipe
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+N = 101
+PIXELS = np.random.default_rng(0).integers(0, 256, (N, 16, 16, 3), dtype=np.uint8)
+LABELS = np.random.default_rng(1).integers(0, 10, N)
+EVERYTHING = np.arange(N)
+
+
+def maker(device: str = "cpu", resident: bool = True) -> ViewMaker:
+    return ViewMaker(PIXELS, (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), device, resident=resident)
+
+
+def train_stream(
+    indices=EVERYTHING, views="cifar", data_seed=0, batch_size=25, **on
+) -> TrainStream:
+    return TrainStream(maker(**on), LABELS, indices, recipe(views), data_seed, batch_size)
+
+
+def joined(batches: list[Batch]) -> Batch:
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def by_sample(stream: TrainStream, epoch: int) -> dict[int, Tensor]:
+    """Each sample's view in `epoch`, by its original index."""
+    everything = joined(list(stream.epoch(epoch)))
+    assert isinstance(everything.inputs, Tensor)
+    return dict(zip(everything.indices.tolist(), everything.inputs, strict=True))
+
+
+def test_an_epoch_shows_every_sample_once_in_the_drawn_order_with_its_label_and_view():
+    whole = joined(list(train_stream(batch_size=20, data_seed=4).epoch(2)))
+    expected = permutation(N, 4, 2)[:100]
+    assert whole.indices.tolist() == expected.tolist()
+    assert whole.labels.tolist() == LABELS[expected].tolist()
+    assert whole.labels.dtype == whole.indices.dtype == torch.int64
+    draws = draw(recipe("cifar"), N, 4, 2)
+    assert torch.equal(whole.inputs, maker().views(expected, draws.of(expected)))
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "sizes"),
+    [
+        (100, 25, [25, 25, 25, 25]),
+        (99, 25, [25, 25, 25, 24]),
+        (77, 25, [25, 25, 25, 2]),
+        (76, 25, [25, 25, 25]),
+        (10, 25, [10]),
+        (3, 1, [1, 1, 1]),
+        (2, 128, [2]),
+    ],
+)
+def test_the_partial_batch_is_kept_unless_it_is_a_single_sample(n, batch_size, sizes):
+    stream = train_stream(EVERYTHING[:n], batch_size=batch_size)
+    assert [len(batch.labels) for batch in stream.epoch(0)] == sizes
+    assert len(stream) == len(sizes)
+    assert stream.samples_per_epoch == sum(sizes)
+
+
+def test_the_dropped_sample_is_another_one_each_epoch():
+    stream = train_stream(EVERYTHING[:51], batch_size=25)
+    dropped = [set(range(51)) - set(by_sample(stream, epoch)) for epoch in range(4)]
+    assert all(len(d) == 1 for d in dropped)
+    assert len(set.union(*dropped)) > 1
+
+
+@pytest.mark.parametrize("indices", [EVERYTHING[:0], EVERYTHING[:1]])
+def test_fewer_than_two_samples_are_refused(indices):
+    with pytest.raises(ValueError, match="cannot train"):
+        train_stream(indices)
+
+
+def test_an_epoch_replays_whatever_came_before_it():
+    stream = train_stream()
+    for epoch in range(3):
+        list(stream.epoch(epoch))
+    again, fresh = joined(list(stream.epoch(1))), joined(list(train_stream().epoch(1)))
+    assert all(torch.equal(a, b) for a, b in zip(again, fresh, strict=True))
+
+
+def test_epochs_and_data_seeds_differ_in_order_and_views():
+    views = {
+        key: by_sample(train_stream(data_seed=key[0]), key[1]) for key in ((0, 0), (0, 1), (1, 0))
+    }
+    base = views[0, 0]
+    for other in ((0, 1), (1, 0)):
+        assert list(views[other]) != list(base)
+        common = set(base) & set(views[other])
+        assert not any(torch.equal(base[i], views[other][i]) for i in common)
+
+
+def test_a_samples_view_depends_neither_on_split_nor_subset_nor_batch_size():
+    base = by_sample(train_stream(), 3)
+    for other in (
+        train_stream(EVERYTHING[::2]),
+        train_stream(EVERYTHING[40:60]),
+        train_stream(batch_size=7),
+        train_stream(np.array([5, 90])),
+    ):
+        for index, view in by_sample(other, 3).items():
+            assert index not in base or torch.equal(view, base[index])
+
+
+def test_views_named_none_are_the_plain_images():
+    for index, view in by_sample(train_stream(views="none"), 0).items():
+        assert torch.equal(view, maker().plain([index])[0])
+
+
+def test_evaluation_shows_the_chosen_samples_in_order_without_augmentation():
+    chosen = np.array([7, 3, 50, 100, 0])
+    stream = EvalStream(maker(), LABELS, chosen, 2)
+    whole = joined(list(stream))
+    assert [len(batch.labels) for batch in stream] == [2, 2, 1]
+    assert len(stream) == 3
+    assert whole.indices.tolist() == stream.indices.tolist() == chosen.tolist()
+    assert whole.labels.tolist() == stream.labels.tolist() == LABELS[chosen].tolist()
+    assert torch.equal(whole.inputs, maker().plain(chosen))
+
+
+@pytest.mark.parametrize("views", ["none", "cifar"])
+def test_streams_are_the_same_where_the_pixels_stay_off_the_device(views):
+    away = {"device": "cpu:0", "resident": False}  # to torch another device than "cpu"
+    ours, expected = train_stream(views=views, **away), train_stream(views=views)
+    for a, b in zip(joined(list(ours.epoch(1))), joined(list(expected.epoch(1))), strict=True):
+        assert torch.equal(a, b)
+    plain = EvalStream(maker(**away), LABELS, EVERYTHING[::3], 10)
+    for batch, other in zip(plain, EvalStream(maker(), LABELS, EVERYTHING[::3], 10), strict=True):
+        assert torch.equal(batch.inputs, other.inputs)
+
+
+def test_training_after_an_evaluation_under_inference_mode_works():
+    stream = train_stream()
+    with torch.inference_mode():
+        list(EvalStream(stream.maker, LABELS, EVERYTHING, 50))
+    batch = next(stream.epoch(0))
+    assert not batch.inputs.is_inference()
+
+
+@pytest.mark.cuda
+@needs_cuda
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("views", ["none", "cifar"])
+def test_a_gpus_stream_equals_the_cpus_and_never_makes_the_host_wait(resident, views):
+    stream = train_stream(views=views, device="cuda", resident=resident)
+    list(stream.epoch(0))
+    batches, evaluation = [], EvalStream(stream.maker, LABELS, EVERYTHING, 50)
+    epoch = stream.epoch(1)
+    batches.append(next(epoch))  # the epoch's draws are moved here, once
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        batches += list(epoch)
+        plain = list(evaluation)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for ours, expected in (
+        (batches, train_stream(views=views).epoch(1)),
+        (plain, EvalStream(maker(), LABELS, EVERYTHING, 50)),
+    ):
+        for a, b in zip(joined(ours), joined(list(expected)), strict=True):
+            assert a.device.type == "cuda"
+            assert torch.equal(a.cpu(), b)
