@@ -36,7 +36,11 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     hydra_config = HydraConfig.get()
     is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
     run = plan_run(read_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))))
-    return complete_run(run, ConsoleSession(jobs_at_once(hydra_config) if is_sweep else 1))
+    session = ConsoleSession(jobs_at_once(hydra_config) if is_sweep else 1)
+    try:
+        return complete_run(run, session)
+    finally:
+        session.close()
 
 
 def _train_one() -> int:

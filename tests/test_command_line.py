@@ -38,9 +38,13 @@ def test_help_and_cfg_answer_without_torch(arguments: list[str]) -> None:
     assert "torch" not in _modules_after(*arguments)
 
 
-@pytest.mark.parametrize("arguments", [["loss=kdd"], ["loss.alpha=2"], ["loss=lsr", "loss.alpha=2"]])
+@pytest.mark.parametrize(
+    "arguments", [["loss=kdd"], ["loss.alpha=2"], ["loss=lsr", "loss.alpha=2"]]
+)
 def test_a_config_error_comes_without_heavy_imports(arguments: list[str]) -> None:
-    assert not {"timm", "wandb", "matplotlib", "torchvision", "sklearn"} & _modules_after(*arguments)
+    assert not {"timm", "wandb", "matplotlib", "torchvision", "sklearn"} & _modules_after(
+        *arguments
+    )
 
 
 def test_help_names_the_options_of_every_group(train: Command) -> None:
@@ -64,12 +68,15 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
         (["loss=kd"], "loss=kd needs a teacher"),
         (["dataset=image_folder"], "dataset.root="),
         (["dataset=image_folder", "dataset.root=/nowhere"], "/nowhere"),
-        (["dataset=digits", "seed=0,1"], "seed"),
+        (["dataset=digits", "seed=0,1"], "seed=0,1 is several values: add -m to sweep over them"),
         (["+sweep=quickstart"], "-m"),
         (["loss.alpha=${nothing}"], "nothing"),
         (["loss.tau=[1"], "loss.tau=[1"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
-        (["-m", "dataset=digits", "seed=0,1", "loss=ce,kd"], "in the job dataset=digits seed=0 loss=kd"),
+        (
+            ["-m", "dataset=digits", "seed=0,1", "loss=ce,kd"],
+            "in the job dataset=digits seed=0 loss=kd",
+        ),
         (["-m", "dataset=digits", "seed=0,-1"], "seed=-1"),
     ],
 )
@@ -187,8 +194,10 @@ def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which the project's wheel was unpacked, as pip does."""
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
-        + ["--wheel-dir", str(folder), str(REPOSITORY)],
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY)),
+        ],
         check=True,
         capture_output=True,
     )

@@ -29,7 +29,9 @@ def _runs(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in (folder / "outputs" / "runs").glob("*")}
 
 
-def _wait_for_checkpoint(process: subprocess.Popen[str], folder: Path, loss: str, epoch: int) -> None:
+def _wait_for_checkpoint(
+    process: subprocess.Popen[str], folder: Path, loss: str, epoch: int
+) -> None:
     """Waits until the run with `loss` has completed `epoch` epochs."""
     pattern = f"outputs/runs/*-{loss}-*/checkpoints/epoch-{epoch:04d}.pt"
     until = time.monotonic() + 60
@@ -69,7 +71,8 @@ def test_runs_killed_at_any_moment_end_with_the_same_bytes(tmp_path: Path, preci
     last = _start(disturbed, *command)
     assert "goes on after epoch" in last.communicate()[0]
     assert last.returncode == 0
-    assert whole.communicate() and whole.returncode == 0
+    whole.communicate()
+    assert whole.returncode == 0
     _assert_same_runs(undisturbed, disturbed)
     assert len(_runs(disturbed)) == 2
 

@@ -87,7 +87,8 @@ def _compose_cached(
     extra = [f"hydra.searchpath=[{search}]"] if search else []
     try:
         with _hydra_ready():
-            return compose(config_name, overrides=[*overrides, *extra])
+            config: DictConfig = compose(config_name, overrides=[*overrides, *extra])
+            return config
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, overrides)) from error
 
@@ -116,6 +117,9 @@ def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str:
     if unknown:
         key = unknown.group(1).removeprefix("+")
         return f"unknown key {key}{_nearest_key(key, overrides)}"
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous:
+        return f"{ambiguous.group(1)} is several values: add -m to sweep over them"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if isinstance(error.__cause__, OmegaConfBaseException | HydraException):
         lines.append(str(error.__cause__).splitlines()[0].strip())

@@ -16,13 +16,20 @@ class Registry(Generic[T]):
     """The options of one config group.
 
     A name is registered by a decorator in a module of `package`, which is found without
-    being listed anywhere, or by another distribution through the entry point group of the
-    same name as `package` ("kdlsr.losses"), whose entries are `name = "module:object"`.
+    being listed anywhere, or in another distribution's module that is named by an entry
+    point of the group `kdlsr.losses`, `kdlsr.models`, `kdlsr.datasets`, ...: loading it
+    either registers the name or returns the option itself.
+
+    Args:
+        group: the config group, in the singular.
+        package: where this project's own options are.
+        entry_points: the entry point group; `package` unless set.
     """
 
-    def __init__(self, group: str, package: str) -> None:
+    def __init__(self, group: str, package: str, entry_points: str | None = None) -> None:
         self.group = group
         self.package = package
+        self.entry_points = entry_points or package
         self._options: dict[str, T] = {}
         self._discovered = False
 
@@ -60,6 +67,5 @@ class Registry(Generic[T]):
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self.package}.{module.name}")
-        for entry in entry_points(group=self.package):
-            if entry.name not in self._options:
-                self._options[entry.name] = entry.load()
+        for entry in entry_points(group=self.entry_points):
+            self._options.setdefault(entry.name, entry.load())

@@ -215,7 +215,7 @@ def _gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
 
 def as_plain(config: RunConfig) -> dict[str, Any]:
     """The inverse of `read_config`: nested plain values, options beside the common fields."""
-    plain = _plain(dataclasses.asdict(config))
+    plain: dict[str, Any] = _plain(dataclasses.asdict(config))
     for key in _WITH_OPTIONS:
         options = plain[key].pop("options")
         plain[key].update(options)

@@ -28,6 +28,7 @@ class ConsoleSession:
         self.jobs_at_once = jobs_at_once
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._last_report = time.monotonic()
+        self._loading: Progress | None = None
 
     def say(self, line: str) -> None:
         """Prints one line."""
@@ -35,13 +36,34 @@ class ConsoleSession:
 
     def report(self, what: str, done: int, total: int) -> None:
         """Shows how far a download or a decoding is, unless it is over in no time."""
+        if self.console.is_terminal:
+            self._show_loading(what, done, total)
+            return
         now = time.monotonic()
-        if done == 0:
+        if done == total == 0:  # nothing to count: waiting for somebody
+            self.say(what)
+        elif done == 0:
             self._last_report = now
         elif now - self._last_report > LINE_S:
             self._last_report = now
             share = f"{100 * done // total} %" if total else f"{done:,}"
             self.say(f"{what}: {share}")
+
+    def close(self) -> None:
+        """Takes down what an error left on the terminal."""
+        if self._loading is not None:
+            self._loading.stop()
+            self._loading = None
+
+    def _show_loading(self, what: str, done: int, total: int) -> None:
+        if self._loading is None:
+            self._loading = Progress(console=self.console, transient=True)
+            self._loading.add_task(what, total=total or None)
+            self._loading.start()
+        task = self._loading.task_ids[0]
+        self._loading.update(task, description=what, completed=done, total=total or None)
+        if total and done >= total:
+            self.close()
 
     @contextmanager
     def observe(self, run: Run, start: int, until: int) -> Iterator["RunDisplay"]:
@@ -60,9 +82,11 @@ class ConsoleSession:
         )
         folder = store_of(run.config).run(run.run_id).path
         config = run.config.tracker
-        with open_tracker(config.name, config.options, tracked, folder) as tracker:
-            with RunDisplay(self.console, run, start, until, tracker) as display:
-                yield display
+        with (
+            open_tracker(config.name, config.options, tracked, folder) as tracker,
+            RunDisplay(self.console, run, start, until, tracker) as display,
+        ):
+            yield display
 
 
 class RunDisplay:
@@ -78,8 +102,10 @@ class RunDisplay:
         self._bar = _ProgressBar(console, run.run_id, start, until) if console.is_terminal else None
         self._begun = self._last_shown = self._epoch_begun = time.perf_counter()
         self._steps = 0
+        self._train_seconds = 0.0
         self._epoch_seconds: list[float] = []
         self._terms: Mapping[str, float] = {}
+        self._record: Mapping[str, Any] | None = None  # the last epoch's
 
     def __enter__(self) -> "RunDisplay":
         if self._bar:
@@ -92,20 +118,21 @@ class RunDisplay:
 
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
         """After each step: shows how far, at most a few times a second."""
-        self._steps += 1
         now = time.perf_counter()
+        self._train_seconds = now - self._epoch_begun
+        self._steps = done
         if self._bar is None or now - self._last_shown < REFRESH_S:
             return
         self._last_shown = now
         self._terms = terms()
-        self._bar.show(self._epoch + done / of, self._describe(self._images_per_second(done)))
+        self._bar.show(self._epoch + done / of, self._describe())
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """After each epoch: shows its record and passes it to the tracker."""
         now = time.perf_counter()
         self._epoch_seconds.append(now - self._epoch_begun)
-        self._epoch, self._terms = record["epoch"], record["train"]
-        text = self._describe(self._images_per_second(self._steps), record)
+        self._epoch, self._terms, self._record = record["epoch"], record["train"], record
+        text = self._describe()
         self._tracker.epoch(record)
         if self._bar:
             self._bar.show(self._epoch, text)
@@ -116,7 +143,7 @@ class RunDisplay:
                 f"left {_clock(self._seconds_left())}",
                 markup=False,
             )
-        self._epoch_begun, self._steps = time.perf_counter(), 0
+        self._epoch_begun = time.perf_counter()
 
     def complete(self, result: Result) -> None:
         """At the end of the run: passes its result to the tracker."""
@@ -131,17 +158,18 @@ class RunDisplay:
             "epoch_seconds": self._epoch_seconds,
         }
 
-    def _images_per_second(self, steps: int) -> float:
-        images = steps * self._run.config.schedule.batch_size
-        return images / max(time.perf_counter() - self._epoch_begun, 1e-9)
+    def _images_per_second(self) -> float:
+        """Of the epoch's training so far, evaluation and checkpoint left out."""
+        images = self._steps * self._run.config.schedule.batch_size
+        return images / max(self._train_seconds, 1e-9)
 
     def _seconds_left(self) -> float:
         recent = statistics.fmean(self._epoch_seconds[-5:])
         return recent * (self._until - self._epoch)
 
-    def _describe(self, rate: float, record: Mapping[str, Any] | None = None) -> str:
-        terms = self._terms
-        text = f"{rate:,.0f} images/s"
+    def _describe(self) -> str:
+        terms, record = self._terms, self._record
+        text = f"{self._images_per_second():,.0f} images/s"
         if terms:
             text += (
                 f"  loss {terms['total']:.4f} (hard {terms['hard']:.4f}, soft {terms['soft']:.4f})"

@@ -158,9 +158,9 @@ def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
 
 def _check_epochs(run: Run) -> None:
     schedule = run.config.schedule
-    for epoch in run.config.keep_epochs:
-        if epoch > schedule.epochs:
-            raise UserError(f"keep_epochs has {epoch}; the run has {schedule.epochs} epochs")
+    for kept in run.config.keep_epochs:
+        if kept > schedule.epochs:
+            raise UserError(f"keep_epochs has {kept}; the run has {schedule.epochs} epochs")
     epoch = run.config.teacher.epoch
     if not isinstance(run.teacher, Run):
         if run.teacher is not None and epoch != "last":

@@ -35,7 +35,7 @@ class LiveTeacher:
                 self._device.type, dtype=self._autocast, enabled=self._autocast is not None
             ),
         ):
-            rounded = self.model(batch.inputs).to(self._dtype)
+            rounded: Tensor = self.model(batch.inputs).to(self._dtype)
             self._overflowed |= ~rounded.isfinite().all()
         # A copy made outside of inference mode: autograd may save it for the backward pass.
         return rounded.to(torch.float32, copy=True)

@@ -1,0 +1,85 @@
+"""What needs an NVIDIA GPU: the same code on the device, to the same bits twice."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import TINY, Command
+
+pytestmark = [
+    pytest.mark.cuda,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device"),
+]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_with_a_teacher_ends_with_the_same_bytes_twice(
+    train: Command, tmp_path: Path, precision: str
+) -> None:
+    command = [*TINY, "schedule.epochs=2", "loss=kd", "teacher=self", "device=cuda"]
+    command += ["deterministic=true", f"precision={precision}"]
+    contents = []
+    for folder in ("first", "second"):
+        done = train(*command, f"output_dir={folder}")
+        assert done.returncode == 0, done.stderr
+        runs = sorted((tmp_path / folder / "runs").iterdir())
+        contents.append([(run / "metrics.jsonl").read_bytes() for run in runs])
+    assert contents[0] == contents[1]
+
+
+def test_the_device_is_recorded(train: Command, tmp_path: Path) -> None:
+    assert train(*TINY, "schedule.epochs=1", "device=cuda").returncode == 0
+    (run,) = (tmp_path / "outputs" / "runs").iterdir()
+    assert json.loads((run / "environment.json").read_text())["device_type"] == "cuda"
+
+
+def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
+    from kdlsr.training.hardware import resolve_device, resolve_precision
+
+    device = resolve_device("auto")
+    assert device.type == "cuda"
+    native = torch.cuda.get_device_capability(device) >= (8, 0)
+    assert resolve_precision("auto", device) == ("bf16" if native else "fp32")
+
+
+def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
+    """torch raises where a step of the loop would synchronise."""
+    import numpy as np
+    from test_fit import SCHEDULE, SilentObserver
+
+    from kdlsr.data.stream import EvalStream, TrainStream
+    from kdlsr.data.views import ViewMaker, recipe
+    from kdlsr.losses import build_loss
+    from kdlsr.models import Recipe, build_model
+    from kdlsr.training.fit import Learner, Task, train_epoch
+    from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+
+    device = torch.device("cuda")
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 128)
+    maker = ViewMaker(
+        rng.integers(0, 256, (128, 32, 32, 3), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3, device
+    )
+    chosen = np.arange(128)
+    task = Task(
+        TrainStream(maker, labels, chosen, recipe("cifar"), 0, 32),
+        EvalStream(maker, labels, chosen, 32),
+        None,
+        build_loss("ce", {}, 4),
+        None,
+        0,
+    )
+    model = build_model("resnet8", {}, num_classes=4, in_channels=3, image_size=(32, 32)).to(device)
+    optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
+    learner = Learner(model, optimizer, SCHEDULE, "bf16", device)
+    train_epoch(learner, task, 0, SilentObserver())
+    stream = task.train.epoch(1)
+    batches = list(stream)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches:
+            terms = task.loss(learner.forward(batch.inputs), batch.labels)
+            learner.update(terms.total)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,187 @@
+"""The loop does what a plain loop of torch does, and stops where numbers stop being numbers."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from torch.nn import functional as F
+
+from kdlsr.config import RunFailed
+from kdlsr.config.compose import compose_config
+from kdlsr.config.schema import ScheduleConfig, read_config
+from kdlsr.data.stream import EvalStream, TrainStream
+from kdlsr.data.views import ViewMaker, recipe
+from kdlsr.losses import build_loss
+from kdlsr.metrics import classification_metrics
+from kdlsr.models import Recipe, build_model
+from kdlsr.runs.execute import complete_run, store_of
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.training.fit import Learner, Task, best_epoch, fit, predict
+from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_optimisation
+
+CPU = torch.device("cpu")
+SCHEDULE = ScheduleConfig(epochs=3, batch_size=32, warmup_epochs=1, milestones=(2,))
+
+
+class SilentObserver:
+    """Counts what it sees."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.records: list[Mapping[str, Any]] = []
+
+    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
+        self.steps += 1
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self.records.append(record)
+
+    def complete(self, result: Mapping[str, Any]) -> None: ...
+
+    def timing(self) -> dict[str, Any]:
+        return {}
+
+
+class SilentSession:
+    """A session that keeps what it is told."""
+
+    jobs_at_once = 1
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def report(self, what: str, done: int, total: int) -> None: ...
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    @contextmanager
+    def observe(self, run: Run, start: int, until: int) -> Iterator[SilentObserver]:
+        yield SilentObserver()
+
+
+def _task(seed: int = 0) -> Task:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 100)
+    pixels = rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
+    maker = ViewMaker(pixels, (0.5,), (0.25,), CPU)
+    everything = np.arange(100)
+    return Task(
+        train=TrainStream(maker, labels, everything, recipe("shift"), seed, 32),
+        test=EvalStream(maker, labels, everything[:50], 16),
+        validation=None,
+        loss=build_loss("ce", {}, 4),
+        teacher=None,
+        init_seed=0,
+    )
+
+
+def _learner(precision: str = "fp32") -> Learner:
+    torch.manual_seed(0)
+    model = build_model("resnet8", {"width": 4}, num_classes=4, in_channels=1, image_size=(8, 8))
+    model = model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
+    return Learner(model, optimizer, SCHEDULE, precision, CPU)
+
+
+def test_training_equals_a_plain_loop_of_torch() -> None:
+    task, learner, observer = _task(), _learner(), SilentObserver()
+    history: list[dict[str, Any]] = []
+    fit(learner, task, history, 3, observer, lambda: None)
+
+    plain = _learner().model
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.0, momentum=0.9, weight_decay=5e-4)
+    base = 0.1 * 32 / 128
+    for epoch in range(3):
+        plain.train()
+        batches = list(task.train.epoch(epoch))
+        for step, batch in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(SCHEDULE, base, epoch, (step + 1) / len(batches))
+            optimizer.zero_grad()
+            F.cross_entropy(plain(batch.inputs), batch.labels).backward()
+            optimizer.step()
+    for ours, theirs in zip(learner.model.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-5)
+    assert observer.steps == 3 * 4
+    assert [record["epoch"] for record in observer.records] == [1, 2, 3]
+
+
+def test_a_record_holds_the_mean_terms_and_the_test_metrics() -> None:
+    task, learner = _task(), _learner()
+    history: list[dict[str, Any]] = []
+    logits = fit(learner, task, history, 1, SilentObserver(), lambda: None)
+    assert logits is not None
+    assert torch.equal(logits, predict(learner, task.test))
+    assert history[0]["test"] == classification_metrics(logits, task.test.labels)
+    assert history[0]["train"]["total"] == pytest.approx(history[0]["train"]["hard"])
+    assert history[0]["train"]["soft"] == 0
+    assert history[0]["lr"] == pytest.approx(0.1 * 32 / 128)
+    assert json.loads(json.dumps(history)) == history
+
+
+def test_losses_are_computed_in_fp32_whatever_the_networks_precision() -> None:
+    learner = _learner("bf16")
+    logits = learner.forward(torch.randn(4, 1, 8, 8))
+    assert logits.dtype == torch.bfloat16
+    assert build_loss("ce", {}, 4)(logits, torch.arange(4)).total.dtype == torch.float32
+
+
+def test_a_loss_that_is_not_finite_is_told_with_its_epoch_and_step() -> None:
+    task, learner = _task(), _learner()
+    saved = []
+    with torch.no_grad():
+        learner.model.linear.bias[0] = float("nan")  # type: ignore[union-attr,operator]
+    with pytest.raises(RunFailed, match="not finite at step 1 of epoch 1: hard nan"):
+        fit(learner, task, [], 1, SilentObserver(), lambda: saved.append(1))
+    assert not saved
+
+
+def test_of_equally_good_epochs_the_later_is_best() -> None:
+    history = [{"epoch": e, "test": {"top1": top1}} for e, top1 in enumerate((50, 70, 70, 60), 1)]
+    assert best_epoch(history, "test") == 3
+
+
+def test_dropout_is_replayed_on_going_on(tmp_path: Path) -> None:
+    """plain_cnn has dropout: its masks must not depend on where training was interrupted."""
+    common = ["dataset=digits", "dataset.subset=200", "model=plain_cnn", "schedule=quick"]
+    results = []
+    for name, keep in (("whole", 3), ("broken", 1)):
+        config = [*common, "precision=fp32", "schedule.epochs=3", f"output_dir={tmp_path / name}"]
+        run = plan_run(read_config(compose_config(config)))
+        if keep < 3:
+            from kdlsr.runs.execute import checkpoint_of
+
+            checkpoint_of(run, keep, SilentSession())
+        complete_run(run, SilentSession())
+        results.append((store_of(run.config).run(run.run_id).path / "metrics.jsonl").read_bytes())
+    assert results[0] == results[1]
+
+
+def test_no_validation_image_is_trained_on_by_student_or_teacher(tmp_path: Path) -> None:
+    from kdlsr.data.prepare import load_streams
+
+    config = [*TINY, "dataset.val_fraction=0.25", "loss=kd", "teacher=self"]
+    run = plan_run(read_config(compose_config([*config, f"output_dir={tmp_path}"])))
+    assert isinstance(run.teacher, Run)
+    held_out = []
+    for member in (run, run.teacher):
+        streams = load_streams(
+            member.config.dataset,
+            data_seed=member.config.data_seed,
+            batch_size=32,
+            device=CPU,
+            report=lambda what, done, total: None,
+        )
+        assert streams.validation is not None
+        validation = torch.cat([batch.indices for batch in streams.validation])
+        trained = torch.cat([batch.indices for batch in streams.train.epoch(0)])
+        assert not set(validation.tolist()) & set(trained.tolist())
+        held_out.append(validation)
+    assert torch.equal(*held_out)

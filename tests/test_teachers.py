@@ -1,0 +1,181 @@
+"""Teachers are found, trained no further than needed, replayed, or read from files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY
+from test_fit import SilentSession
+
+from kdlsr.config import RunFailed, UserError
+from kdlsr.config.compose import compose_config
+from kdlsr.config.schema import read_config
+from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Any:
+    def planned(*overrides: str) -> Run:
+        common = [*TINY, "precision=fp32", "schedule.epochs=3", f"output_dir={tmp_path}"]
+        return plan_run(read_config(compose_config([*common, *overrides])))
+
+    return planned
+
+
+def _teacher(run: Run) -> Run:
+    assert isinstance(run.teacher, Run)
+    return run.teacher
+
+
+def test_a_poorly_trained_teacher_is_trained_no_further_than_needed(plan: Any) -> None:
+    student = plan("loss=kd", "teacher=self", "teacher.epoch=1")
+    result = complete_run(student, SilentSession())
+    teacher = _teacher(student)
+    folder = store_of(teacher.config).run(teacher.run_id)
+    assert folder.status() == "incomplete"  # a prefix has no result
+    assert checkpoint_epochs(folder.checkpoints) == [1]
+    assert result["teacher"]["run_id"] == teacher.run_id
+    assert result["teacher"]["epoch"] == 1
+
+
+def test_a_prefix_goes_on_to_the_whole_run_in_the_same_folder(plan: Any, tmp_path: Path) -> None:
+    student = plan("loss=kd", "teacher=self", "teacher.epoch=1")
+    complete_run(student, SilentSession())
+    teacher = _teacher(student)
+    complete_run(teacher, SilentSession())
+    folder = store_of(teacher.config).run(teacher.run_id)
+    fresh = plan("seed=1000", f"output_dir={tmp_path / 'fresh'}")
+    assert fresh.run_id == teacher.run_id
+    complete_run(fresh, SilentSession())
+    whole = store_of(fresh.config).run(fresh.run_id)
+    for file in ("metrics.jsonl", "result.json", "test_logits.npz"):
+        assert (folder.path / file).read_bytes() == (whole.path / file).read_bytes()
+    assert checkpoint_path(folder.kept, 1).exists()  # the student may need it again
+
+
+def test_an_epoch_that_was_not_kept_is_made_again_beside_the_run(plan: Any) -> None:
+    run = plan("schedule.epochs=5")
+    complete_run(run, SilentSession())
+    store = store_of(run.config)
+    folder = store.run(run.run_id)
+    gone = next(e for e in (1, 2, 3) if e not in checkpoint_epochs(folder.checkpoints))
+    before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
+    session = SilentSession()
+    path = checkpoint_of(run, gone, session)
+    assert path.parent == store.replay(run.run_id).kept
+    assert {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")} == before
+    assert not any("differ" in line for line in session.lines)
+    history = json.loads(read_checkpoint(path)["history"])
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
+    assert history == [json.loads(line) for line in lines[:gone]]
+    assert checkpoint_of(run, gone, SilentSession()) == path  # found the second time
+
+
+def test_kept_epochs_are_the_same_weights_as_a_replays(plan: Any, tmp_path: Path) -> None:
+    kept = plan("keep_epochs=[1]", f"output_dir={tmp_path / 'kept'}")
+    complete_run(kept, SilentSession())
+    other = plan()
+    weights = [read_checkpoint(checkpoint_of(run, 1, SilentSession())) for run in (kept, other)]
+    assert torch.equal(weights[0]["model"]["linear.weight"], weights[1]["model"]["linear.weight"])
+
+
+@pytest.mark.parametrize("choice", ["best_test", "best_val", "last"])
+def test_a_named_epoch_is_the_one_that_the_teachers_result_names(plan: Any, choice: str) -> None:
+    student = plan("loss=kd", "teacher=self", f"teacher.epoch={choice}", "dataset.val_fraction=0.2")
+    result = complete_run(student, SilentSession())
+    teacher = _teacher(student)
+    protocols = complete_run(teacher, SilentSession())["protocols"]
+    assert result["teacher"]["epoch"] == protocols[choice]["epoch"]
+    assert result["teacher"]["top1"] == pytest.approx(protocols[choice]["test"]["top1"], abs=0.5)
+
+
+def test_all_students_share_one_training_of_their_teacher(plan: Any, tmp_path: Path) -> None:
+    for seed in range(3):
+        complete_run(plan("loss=kd", "teacher=self", f"seed={seed}"), SilentSession())
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+
+
+def _save(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def test_weights_from_a_file_teach_as_the_run_itself_does(plan: Any, tmp_path: Path) -> None:
+    by_run = complete_run(plan("loss=kd", "teacher=self"), SilentSession())
+    teacher = _teacher(plan("loss=kd", "teacher=self"))
+    own = checkpoint_of(teacher, 3, SilentSession())
+    state = read_checkpoint(own)["model"]
+    foreign = {f"layer{i}.{n.rpartition('.')[2]}": v for i, (n, v) in enumerate(state.items())}
+    files = [
+        own,
+        _save(tmp_path / "bare.pt", state),
+        _save(tmp_path / "wrapped.pth.tar", {"epoch": 3, "state_dict": state}),
+        _save(tmp_path / "parallel.pt", {f"module.{k}": v for k, v in state.items()}),
+        _save(tmp_path / "foreign.pt", foreign),
+    ]
+    for index, file in enumerate(files):
+        session = SilentSession()
+        out = f"output_dir={tmp_path / str(index)}"
+        run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={file}", out)
+        result = complete_run(run, session)
+        assert result["protocols"] == by_run["protocols"]
+        assert result["teacher"]["kl"] == by_run["teacher"]["kl"]
+        assert any("matched by" in line for line in session.lines)
+
+
+def test_a_file_that_does_not_fit_is_refused_and_nothing_is_trained(
+    plan: Any, tmp_path: Path
+) -> None:
+    path = _save(tmp_path / "other.pt", {"weight": torch.zeros(3)})
+    with pytest.raises(UserError, match="does not fit the network"):
+        complete_run(plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}"), SilentSession())
+
+
+def test_a_file_with_code_in_it_is_not_run(plan: Any, tmp_path: Path) -> None:
+    victim = tmp_path / "harmed"
+
+    class Harm:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (victim,))
+
+    path = _save(tmp_path / "evil.pt", {"state_dict": Harm()})
+    run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}")
+    with pytest.raises(UserError, match="not unpickled"):
+        complete_run(run, SilentSession())
+    assert not victim.exists()
+
+
+def test_logits_beyond_the_teachers_dtype_end_the_run(plan: Any, tmp_path: Path) -> None:
+    teacher = _teacher(plan("loss=kd", "teacher=self"))
+    state = read_checkpoint(checkpoint_of(teacher, 3, SilentSession()))["model"]
+    state["linear.bias"] += 1e5  # more than float16 holds
+    path = _save(tmp_path / "loud.pt", state)
+    chosen = ["loss=kd", "teacher=checkpoint", f"teacher.path={path}"]
+    run = plan(*chosen)
+    with pytest.raises(RunFailed, match=r"not finite in float16; teacher\.dtype=float32"):
+        complete_run(run, SilentSession())
+    assert store_of(run.config).run(run.run_id).status() == "failed"
+    complete_run(plan(*chosen, "teacher.dtype=float32"), SilentSession())
+
+
+def test_a_teacher_that_fails_fails_its_student_by_name(plan: Any) -> None:
+    run = plan("loss=kd", "teacher=self", 'teacher.overrides=["schedule.lr=1e30"]')
+    with pytest.raises(RunFailed, match=r"its teacher digits-resnet8-ce-s1000-.* failed: the loss"):
+        complete_run(run, SilentSession())
+
+
+def test_a_students_logits_agree_with_itself_where_it_is_its_teacher(plan: Any) -> None:
+    """KL to the teacher falls as a student is given more of it."""
+    gentle = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=0.1"), SilentSession())
+    strong = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=1"), SilentSession())
+    assert strong["teacher"]["kl"] < gentle["teacher"]["kl"]
+
+
+def test_an_ls_trained_teacher_is_another_run(plan: Any) -> None:
+    smoothed = plan("loss=kd", "teacher=self", 'teacher.overrides=["loss=lsr","loss.alpha=0.1"]')
+    assert _teacher(smoothed).config.loss.name == "lsr"
+    assert _teacher(smoothed).run_id != _teacher(plan("loss=kd", "teacher=self")).run_id
