@@ -11,6 +11,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from kdlsr.config import RunFailed, UserError
 from kdlsr.config.compose import (
@@ -50,7 +51,7 @@ def _train_one() -> int:
     def job(config: DictConfig) -> None:
         try:
             _train_and_print(config)
-        except (UserError, RunFailed) as error:
+        except (UserError, RunFailed, OmegaConfBaseException) as error:
             ended.append(error)  # raised inside, Hydra would print a line of its own
 
     conf = str(shipped_folder("conf"))

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,6 +31,43 @@ def train_command(*overrides: str) -> list[str]:
     return [sys.executable, "-m", "kdlsr.train", *overrides]
 
 
+class SilentObserver:
+    """Counts what it sees."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.records: list[Mapping[str, Any]] = []
+
+    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
+        self.steps += 1
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        self.records.append(record)
+
+    def complete(self, result: Mapping[str, Any]) -> None: ...
+
+    def timing(self) -> dict[str, Any]:
+        return {}
+
+
+class SilentSession:
+    """A session that keeps what it is told."""
+
+    jobs_at_once = 1
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def report(self, what: str, done: int, total: int) -> None: ...
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    @contextmanager
+    def observe(self, run: Any, start: int, until: int) -> Iterator[SilentObserver]:
+        yield SilentObserver()
+
+
 @pytest.fixture
 def train(tmp_path: Path) -> Command:
     """Runs `python -m kdlsr.train ...` in an empty folder and returns how it ended."""
@@ -45,3 +84,17 @@ def train(tmp_path: Path) -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[..., Any]:
+    """Plans a tiny run of three epochs, stored below `tmp_path`, without a process of its own."""
+    from kdlsr.config.compose import compose_config
+    from kdlsr.config.schema import read_config
+    from kdlsr.runs.plan import plan_run
+
+    def planned(*overrides: str) -> Any:
+        common = [*TINY, "precision=fp32", "schedule.epochs=3", f"output_dir={tmp_path}"]
+        return plan_run(read_config(compose_config([*common, *overrides])))
+
+    return planned

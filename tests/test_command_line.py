@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from conftest import REPOSITORY, TINY, Command, environment
+from wandb_log import read_closed_runs
 
 from kdlsr.config.compose import shipped_folder
 
@@ -70,7 +71,7 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
         (["dataset=image_folder", "dataset.root=/nowhere"], "/nowhere"),
         (["dataset=digits", "seed=0,1"], "seed=0,1 is several values: add -m to sweep over them"),
         (["+sweep=quickstart"], "-m"),
-        (["loss.alpha=${nothing}"], "nothing"),
+        (["loss=lsr", "loss.alpha=${nothing}"], "nothing"),
         (["loss.tau=[1"], "loss.tau=[1"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
         (
@@ -163,14 +164,32 @@ def test_a_failed_run_ends_with_1_and_one_line(train: Command) -> None:
 def test_a_search_composes_to_the_grid_with_its_teacher_on_the_full_schedule(
     train: Command,
 ) -> None:
-    done = train("-m", "+sweep=tau_alpha", "--cfg", "job", "loss=kd", "teacher=self")
+    done = train("-m", "--cfg", "job", "+sweep=tau_alpha", "loss=kd", "teacher=self")
     assert done.returncode == 2
     assert done.stderr.startswith("kdlsr: -m starts a sweep; --cfg")
-    done = train("+sweep=tau_alpha", "--cfg", "job", "loss=kd", "teacher=self")
+    done = train("--cfg", "job", "+sweep=tau_alpha", "loss=kd", "teacher=self")
     config = yaml.safe_load(done.stdout)
     assert config["schedule"]["epochs"] == 70
     assert config["dataset"]["val_fraction"] == 0.1
     assert config["teacher"]["overrides"] == ["schedule=cifar200"]
+
+
+def test_each_job_of_a_sweep_is_a_wandb_run_with_its_true_status(
+    train: Command, tmp_path: Path
+) -> None:
+    done = train("-m", *ONE_EPOCH, "tracker=wandb", "tracker.mode=offline", "schedule.lr=1e30,0.1")
+    assert done.returncode == 1
+    failed, complete = sorted(read_closed_runs(tmp_path, 2), key=lambda r: -(r.exit_code or 0))
+    assert (failed.exit_code, complete.exit_code) == (1, 0)
+    assert "the loss is not finite" in failed.summary["error"]
+    folder = tmp_path / "outputs" / "runs" / complete.run_id
+    result = json.loads((folder / "result.json").read_text())
+    assert complete.group == result["cell_id"]
+    assert complete.job_type == "ce"
+    assert complete.config["schedule.lr"] == 0.1
+    last = result["protocols"]["last"]["test"]["top1"]
+    assert complete.summary["last/test/top1"] == last == complete.history[-1]["test/top1"]
+    assert len(complete.history) == 1
 
 
 def test_every_config_file_begins_with_its_command() -> None:

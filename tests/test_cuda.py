@@ -46,7 +46,8 @@ def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
 def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     """torch raises where a step of the loop would synchronise."""
     import numpy as np
-    from test_fit import SCHEDULE, SilentObserver
+    from conftest import SilentObserver
+    from test_fit import SCHEDULE
 
     from kdlsr.data.stream import EvalStream, TrainStream
     from kdlsr.data.views import ViewMaker, recipe

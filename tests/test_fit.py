@@ -1,15 +1,13 @@
 """The loop does what a plain loop of torch does, and stops where numbers stop being numbers."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, SilentObserver, SilentSession
 from torch.nn import functional as F
 
 from kdlsr.config import RunFailed
@@ -27,43 +25,6 @@ from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_
 
 CPU = torch.device("cpu")
 SCHEDULE = ScheduleConfig(epochs=3, batch_size=32, warmup_epochs=1, milestones=(2,))
-
-
-class SilentObserver:
-    """Counts what it sees."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.records: list[Mapping[str, Any]] = []
-
-    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
-        self.steps += 1
-
-    def epoch(self, record: Mapping[str, Any]) -> None:
-        self.records.append(record)
-
-    def complete(self, result: Mapping[str, Any]) -> None: ...
-
-    def timing(self) -> dict[str, Any]:
-        return {}
-
-
-class SilentSession:
-    """A session that keeps what it is told."""
-
-    jobs_at_once = 1
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def report(self, what: str, done: int, total: int) -> None: ...
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    @contextmanager
-    def observe(self, run: Run, start: int, until: int) -> Iterator[SilentObserver]:
-        yield SilentObserver()
 
 
 def _task(seed: int = 0) -> Task:

@@ -5,13 +5,18 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import TINY, Command, environment, train_command
+from conftest import TINY, Command, SilentSession, environment, train_command
+
+from kdlsr.runs.execute import checkpoint_of, complete_run
 
 # What must not differ by a byte between a disturbed run and an undisturbed one.
 PROMISED = ("metrics.jsonl", "result.json", "test_logits.npz")
-KD = [*TINY, "loss=kd", "teacher=self", "schedule.epochs=4"]
+# Epochs long enough to be killed inside of.
+KD = ["dataset=digits", "model=resnet8", "schedule=quick", "schedule.epochs=6", "loss=kd"]
+KD += ["teacher=self"]
 
 
 def _start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -45,11 +50,13 @@ def _assert_same_runs(first: Path, second: Path) -> None:
     ours, theirs = _runs(first), _runs(second)
     assert ours.keys() == theirs.keys()
     for name, folder in ours.items():
-        for file in PROMISED:
-            assert (folder / file).read_bytes() == (theirs[name] / file).read_bytes(), (name, file)
-        last = sorted((folder / "checkpoints").glob("epoch-*.pt"))[-1].name
-        weights = [f / "checkpoints" / last for f in (folder, theirs[name])]
-        assert weights[0].read_bytes() == weights[1].read_bytes()
+        _assert_same_files(folder, theirs[name])
+
+
+def _assert_same_files(first: Path, second: Path) -> None:
+    last = sorted((first / "checkpoints").glob("epoch-*.pt"))[-1].name
+    for file in (*PROMISED, f"checkpoints/{last}"):
+        assert (first / file).read_bytes() == (second / file).read_bytes(), file
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -59,8 +66,7 @@ def test_runs_killed_at_any_moment_end_with_the_same_bytes(tmp_path: Path, preci
     undisturbed.mkdir()
     disturbed.mkdir()
     command = [*KD, f"precision={precision}"]
-    whole = _start(undisturbed, *command)
-    moments = [("ce", 1, 0.0), ("ce", 2, 0.03), ("kd", 1, 0.0), ("kd", 3, 0.05)]
+    moments = [("ce", 1, 0.0), ("ce", 3, 0.07), ("kd", 1, 0.03), ("kd", 3, 0.0)]
     for loss, epoch, delay in moments:
         process = _start(disturbed, *command)
         _wait_for_checkpoint(process, disturbed, loss, epoch)
@@ -71,6 +77,7 @@ def test_runs_killed_at_any_moment_end_with_the_same_bytes(tmp_path: Path, preci
     last = _start(disturbed, *command)
     assert "goes on after epoch" in last.communicate()[0]
     assert last.returncode == 0
+    whole = _start(undisturbed, *command)
     whole.communicate()
     assert whole.returncode == 0
     _assert_same_runs(undisturbed, disturbed)
@@ -86,28 +93,23 @@ def test_different_seeds_give_different_bits(train: Command, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "without checksum"])
 def test_a_damaged_checkpoint_costs_one_epoch_and_no_bit(
-    train: Command, tmp_path: Path, damage: str
+    plan: Any, tmp_path: Path, damage: str
 ) -> None:
-    process = _start(tmp_path, *TINY, "schedule.epochs=3")
-    _wait_for_checkpoint(process, tmp_path, "ce", 2)
-    process.kill()
-    process.communicate()
-    (run,) = _runs(tmp_path).values()
-    for path in sorted((run / "checkpoints").glob("epoch-*.pt"))[1:]:
-        content = path.read_bytes()
-        if damage == "truncated":
-            path.write_bytes(content[:-1])
-        elif damage == "altered":
-            path.write_bytes(content[:-1] + b"\xff")
-        else:
-            path.with_name(path.name + ".sha256").unlink()
-    resumed = train(*TINY, "schedule.epochs=3")
-    assert resumed.returncode == 0, resumed.stderr
-    assert "the checkpoint before it is used" in resumed.stdout
-    before = (run / "metrics.jsonl").read_bytes()
-    fresh = train(*TINY, "schedule.epochs=3", "output_dir=fresh")
-    assert fresh.returncode == 0
-    assert (tmp_path / "fresh" / "runs" / run.name / "metrics.jsonl").read_bytes() == before
+    run = plan()
+    newest = checkpoint_of(run, 2, SilentSession()).parents[1] / "epoch-0002.pt"
+    content = newest.read_bytes()
+    if damage == "truncated":
+        newest.write_bytes(content[:-1])
+    elif damage == "altered":
+        newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        newest.with_name(newest.name + ".sha256").unlink()
+    session = SilentSession()
+    complete_run(run, session)
+    assert any("the checkpoint before it is used" in line for line in session.lines)
+    assert f"{run.run_id} goes on after epoch 1" in session.lines
+    complete_run(plan(f"output_dir={tmp_path / 'fresh'}"), SilentSession())
+    _assert_same_files(tmp_path / "runs" / run.run_id, tmp_path / "fresh" / "runs" / run.run_id)
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -154,13 +156,11 @@ def test_of_two_processes_one_trains_and_both_have_the_result(tmp_path: Path) ->
     assert len(sessions) == 1  # trained once
 
 
-def test_going_on_with_other_threads_is_recorded(train: Command, tmp_path: Path) -> None:
-    process = _start(tmp_path, *TINY, "schedule.epochs=20", "threads=1")
-    _wait_for_checkpoint(process, tmp_path, "ce", 1)
-    process.kill()
-    process.communicate()
-    assert train(*TINY, "schedule.epochs=20", "threads=2").returncode == 0
-    (run,) = _runs(tmp_path).values()
-    assert json.loads((run / "result.json").read_text())["environment"] == "mixed"
-    sessions = json.loads((run / "environment.json").read_text())["sessions"]
-    assert [session["threads"] for session in sessions] == [1, 2]
+def test_going_on_with_other_threads_is_recorded(plan: Any, tmp_path: Path) -> None:
+    checkpoint_of(plan("threads=1"), 1, SilentSession())
+    run = plan("threads=2")
+    assert complete_run(run, SilentSession())["environment"] == "mixed"
+    recorded = json.loads((tmp_path / "runs" / run.run_id / "environment.json").read_text())
+    assert [session["threads"] for session in recorded["sessions"]] == [1, 2]
+    other = plan("seed=1")
+    assert complete_run(other, SilentSession())["environment"] == "uniform"

@@ -6,24 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY
-from test_fit import SilentSession
+from conftest import SilentSession
 
 from kdlsr.config import RunFailed, UserError
-from kdlsr.config.compose import compose_config
-from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
-from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.plan import Run
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
-
-
-@pytest.fixture
-def plan(tmp_path: Path) -> Any:
-    def planned(*overrides: str) -> Run:
-        common = [*TINY, "precision=fp32", "schedule.epochs=3", f"output_dir={tmp_path}"]
-        return plan_run(read_config(compose_config([*common, *overrides])))
-
-    return planned
 
 
 def _teacher(run: Run) -> Run:

@@ -169,13 +169,11 @@ class RunDisplay:
 
     def _describe(self) -> str:
         terms, record = self._terms, self._record
-        text = f"{self._images_per_second():,.0f} images/s"
+        text = f"{self._images_per_second():,.0f}/s"
         if terms:
-            text += (
-                f"  loss {terms['total']:.4f} (hard {terms['hard']:.4f}, soft {terms['soft']:.4f})"
-            )
+            text += "  loss {total:.3f} hard {hard:.3f} soft {soft:.3f}".format_map(terms)
         if record:
-            text += f"  lr {record['lr']:.4g}  top-1 {record['test']['top1']:.2f}"
+            text += f"  lr {record['lr']:.3g}  top-1 {record['test']['top1']:.2f}"
             if record["val"]:
                 text += f"  val {record['val']['top1']:.2f}"
         return text
@@ -187,7 +185,7 @@ class _ProgressBar:
     def __init__(self, console: Console, name: str, start: int, until: int) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}/" + str(until)),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=16 if console.width >= 110 else 4),
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
             console=console,
