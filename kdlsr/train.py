@@ -90,6 +90,8 @@ def _sweep(overrides: list[str], config_dir: str | None) -> int:
     console = Console(highlight=False)
     console.print(f"{len(sweep.jobs)} runs")
     sweep.launch(job)
+    for crash in sweep.crashes:
+        console.print(crash, markup=False, style="red")
     return EXIT_FAILED if print_sweep(console, sweep.jobs) else EXIT_OK
 
 

@@ -73,6 +73,7 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
         (["+sweep=quickstart"], "-m"),
         (["loss=lsr", "loss.alpha=${nothing}"], "nothing"),
         (["loss.tau=[1"], "loss.tau=[1"),
+        ([*ONE_EPOCH, "output_dir=/dev/null/here"], "/dev/null"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
         (
             ["-m", "dataset=digits", "seed=0,1", "loss=ce,kd"],

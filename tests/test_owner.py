@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from kdlsr.config import RunFailed
+from kdlsr.config import LostRun
 from kdlsr.runs import owner
 from kdlsr.runs.owner import Ownership, current_holder, living_holder
 
@@ -109,7 +109,7 @@ def test_who_was_taken_over_may_not_write(tmp_path: Path) -> None:
     with Ownership(tmp_path, _nobody) as ownership:
         successor = {"host": "elsewhere", "pid": 1, "started": "x", "beat": 0}
         (tmp_path / "owner.2.json").write_text(json.dumps(successor))
-        with pytest.raises(RunFailed, match="taken over by process 1 on elsewhere"):
+        with pytest.raises(LostRun, match="taken over by process 1 on elsewhere"):
             ownership.check()
 
 

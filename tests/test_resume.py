@@ -4,12 +4,15 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, Command, SilentSession, environment, train_command
+from conftest import TINY, Command, SilentObserver, SilentSession, environment, train_command
 
+from kdlsr.config import LostRun
 from kdlsr.runs.execute import checkpoint_of, complete_run
 
 # What must not differ by a byte between a disturbed run and an undisturbed one.
@@ -164,3 +167,22 @@ def test_going_on_with_other_threads_is_recorded(plan: Any, tmp_path: Path) -> N
     assert [session["threads"] for session in recorded["sessions"]] == [1, 2]
     other = plan("seed=1")
     assert complete_run(other, SilentSession())["environment"] == "uniform"
+
+
+def test_a_run_that_was_taken_over_is_left_alone(plan: Any, tmp_path: Path) -> None:
+    run = plan()
+    folder = tmp_path / "runs" / run.run_id
+    successor = {"host": "elsewhere", "pid": 1, "started": "x", "beat": 0}
+
+    class Robbed(SilentSession):
+        def say(self, line: str) -> None: ...
+
+        @contextmanager
+        def observe(self, run: Any, start: int, until: int) -> Iterator[SilentObserver]:
+            (folder / "owner.7.json").write_text(json.dumps(successor))
+            yield SilentObserver()
+
+    with pytest.raises(LostRun, match="taken over by process 1 on elsewhere"):
+        complete_run(run, Robbed())
+    assert not (folder / "result.json").exists()
+    assert not (folder / "metrics.jsonl").exists()

@@ -1,5 +1,6 @@
 """Teachers are found, trained no further than needed, replayed, or read from files."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,22 @@ def test_an_epoch_that_was_not_kept_is_made_again_beside_the_run(plan: Any) -> N
     lines = (folder.path / "metrics.jsonl").read_text().splitlines()
     assert history == [json.loads(line) for line in lines[:gone]]
     assert checkpoint_of(run, gone, SilentSession()) == path  # found the second time
+
+
+def test_making_an_epoch_again_tells_no_tracker(plan: Any) -> None:
+    run = plan("schedule.epochs=5", "tracker=wandb", "tracker.mode=offline")
+    complete_run(dataclasses.replace(run, config=plan("schedule.epochs=5").config), SilentSession())
+    trackers = []
+
+    class Watching(SilentSession):
+        def observe(self, run: Run, start: int, until: int) -> Any:
+            trackers.append(run.config.tracker.name)
+            return super().observe(run, start, until)
+
+    folder = store_of(run.config).run(run.run_id)
+    gone = next(e for e in (1, 2, 3) if e not in checkpoint_epochs(folder.checkpoints))
+    checkpoint_of(run, gone, Watching())
+    assert trackers == ["none"]
 
 
 def test_kept_epochs_are_the_same_weights_as_a_replays(plan: Any, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ The lowest room: it imports nothing else of kdlsr and neither torch nor anything
 is slow to load, so that a mistake in a config costs a user well under a second.
 """
 
-from kdlsr.config.errors import RunFailed, UserError
+from kdlsr.config.errors import LostRun, RunFailed, UserError
 from kdlsr.config.fields import Above, AtLeast, Between, OneOf, build, build_call, nearest
 from kdlsr.config.registry import Registry
 
@@ -12,6 +12,7 @@ __all__ = [
     "Above",
     "AtLeast",
     "Between",
+    "LostRun",
     "OneOf",
     "Registry",
     "RunFailed",

@@ -1,5 +1,6 @@
 """What every entry point does alike: exit codes, one line per user's mistake, signals."""
 
+import errno
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,16 @@ from kdlsr.config.compose import one_line
 from kdlsr.config.errors import RunFailed, UserError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
+# What a user can mend: a full disk, a folder that may not be written.
+STORAGE_ERRORS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+)
 GO_ON = "interrupted; the same command goes on after the last completed epoch"
 
 
@@ -35,6 +46,10 @@ def run_entry_point(body: Callable[[], int]) -> int:
         return _end(str(error), EXIT_USER)
     except RunFailed as error:
         return _end(str(error), EXIT_FAILED)
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        return _end(f"{error.filename or 'storage'}: {error.strerror}", EXIT_USER)
     except KeyboardInterrupt:
         return _end(GO_ON, EXIT_INTERRUPTED)
     except Terminated:

@@ -10,3 +10,7 @@ class UserError(Exception):
 
 class RunFailed(Exception):
     """A run that started and could not be completed (a non-finite loss, say): exit code 1."""
+
+
+class LostRun(RunFailed):
+    """A run that another process took over: nothing more of it may be written here."""

@@ -1,26 +1,24 @@
 """A run brought to completion: its teacher found or trained, itself trained or continued."""
 
+import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdlsr.config import RunFailed, UserError
+from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
-from kdlsr.config.schema import RunConfig, as_plain
+from kdlsr.config.schema import RunConfig, TrackerConfig, as_plain
 from kdlsr.data.prepare import Streams, load_streams
-from kdlsr.metrics import agreement, classification_metrics, mean_kl
-from kdlsr.models import build_model
+from kdlsr.metrics import agreement, mean_kl
 from kdlsr.runs.owner import Holder, Ownership
 from kdlsr.runs.plan import Run, TeacherFile
+from kdlsr.runs.session import Session
 from kdlsr.runs.store import SCHEMA, Result, RunFolder, Store, write_json
-from kdlsr.teachers import LiveTeacher
-from kdlsr.teachers.weights import load_weights
+from kdlsr.runs.teaching import TeacherWeights, Teaching, start_teaching
 from kdlsr.training.checkpoint import (
     DamagedCheckpoint,
     checkpoint_epochs,
@@ -40,50 +38,8 @@ from kdlsr.training.fit import (
     restore_training_state,
     training_state,
 )
-from kdlsr.training.hardware import (
-    AUTOCAST_DTYPES,
-    computing,
-    default_threads,
-    describe_environment,
-)
+from kdlsr.training.hardware import computing, default_threads, describe_environment
 from kdlsr.training.optimisation import build_optimizer
-
-
-class Session(Protocol):
-    """What a run tells the world while it goes on: `display` and trackers implement it."""
-
-    jobs_at_once: int
-
-    def report(self, what: str, done: int, total: int) -> None:
-        """Something slow before training: a download, a decoding."""
-
-    def say(self, line: str) -> None:
-        """One line that the user should see."""
-
-    def observe(self, run: Run, start: int, until: int) -> "AbstractContextManager[RunObserver]":
-        """Watches the epochs from `start` to `until` of one run."""
-
-
-class RunObserver(Protocol):
-    """Sees one run's training, its end, and what it cost."""
-
-    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None: ...
-
-    def epoch(self, record: Record) -> None: ...
-
-    def complete(self, result: Result) -> None: ...
-
-    def timing(self) -> dict[str, Any]: ...
-
-
-@dataclass
-class Teaching:
-    """A teacher ready to teach: its logits live and, on the test set, known."""
-
-    network: LiveTeacher
-    test_logits: Tensor
-    top1: float
-    origin: dict[str, Any]  # run_id or path, and epoch, as result.json has them
 
 
 @dataclass
@@ -152,6 +108,8 @@ def complete_run(run: Run, session: Session) -> Result:
         folder.clear_failure()
         try:
             return _train_to_the_end(run, folder, owner, session)
+        except LostRun:
+            raise  # the folder is another process's now
         except Exception as error:
             folder.write_failure(run.run_id, run.cell_id, error)
             raise
@@ -174,7 +132,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, owner: Ownership, session: Se
     teaching_source = _prepare_teacher(run, session)
     with computing(_threads(run, session), run.config.deterministic):
         streams = _load(run, session)
-        teaching = _start_teaching(run, teaching_source, streams, session)
+        teaching = start_teaching(run, teaching_source, streams, session)
         work = _start_work(run, folder, owner, streams, teaching, session)
         uniform = _record_start(run, folder, session)
         epochs = run.config.schedule.epochs
@@ -214,8 +172,6 @@ def _record_start(run: Run, folder: RunFolder, session: Session) -> bool:
 
 def resolved_config(run: Run) -> dict[str, Any]:
     """Returns the run's config with everything that was `auto` or null filled in."""
-    import dataclasses
-
     plain = as_plain(run.config)
     plain["loss"] = {"name": run.config.loss.name, **dataclasses.asdict(run.loss)}
     plain["schedule"] |= vars(run.optimisation)
@@ -263,31 +219,20 @@ def _newest_state(folder: RunFolder, session: Session) -> dict[str, Any] | None:
     return None
 
 
-# ---------------------------------------------------------------- teachers
-
-
-@dataclass(frozen=True)
-class _TeacherWeights:
-    """Where a teacher's weights are: a run's checkpoint file, or a file from elsewhere."""
-
-    path: Path | None
-    origin: dict[str, Any]
-
-
-def _prepare_teacher(run: Run, session: Session) -> _TeacherWeights | None:
+def _prepare_teacher(run: Run, session: Session) -> TeacherWeights | None:
     """Finds a teacher's weights; trains or continues its run first if they are not there."""
     if run.teacher is None:
         return None
     if isinstance(run.teacher, TeacherFile):
         shown = str(run.teacher.path or f"timm/{run.teacher.name}")
-        return _TeacherWeights(run.teacher.path, {"path": shown, "epoch": None})
+        return TeacherWeights(run.teacher.path, {"path": shown, "epoch": None})
     choice = run.teacher_epoch
     try:
         epoch = choice if isinstance(choice, int) else _named_epoch(run.teacher, choice, session)
         path = checkpoint_of(run.teacher, epoch, session)
     except RunFailed as error:
         raise RunFailed(f"its teacher {run.teacher.run_id} failed: {error}") from error
-    return _TeacherWeights(path, {"run_id": run.teacher.run_id, "epoch": epoch})
+    return TeacherWeights(path, {"run_id": run.teacher.run_id, "epoch": epoch})
 
 
 def _named_epoch(teacher: Run, choice: str, session: Session) -> int:
@@ -318,12 +263,19 @@ def checkpoint_of(run: Run, epoch: int, session: Session) -> Path:
         if found:
             return found
     replay = store.replay(run.run_id)
+    run = _untracked(run)
     session.say(f"{run.run_id} did not keep epoch {epoch}: making it again in {replay.path}")
     with _owning(replay, run, session) as owner:
         path = _train_prefix(run, replay, owner, epoch, session)
     if not _same_beginning(folder, replay):
         session.say(f"{run.run_id}: the epochs made again differ from the run's own in their bits")
     return path
+
+
+def _untracked(run: Run) -> Run:
+    """The same run, of which no tracker is told: making epochs again is no news of it."""
+    config = dataclasses.replace(run.config, tracker=TrackerConfig())
+    return dataclasses.replace(run, config=config)
 
 
 def _kept(store: Store, run: Run, epoch: int, session: Session) -> Path | None:
@@ -360,7 +312,7 @@ def _train_prefix(
     teaching_source = _prepare_teacher(run, session)
     with computing(_threads(run, session), run.config.deterministic):
         streams = _load(run, session)
-        teaching = _start_teaching(run, teaching_source, streams, session)
+        teaching = start_teaching(run, teaching_source, streams, session)
         work = _start_work(run, folder, owner, streams, teaching, session)
         work.keep |= {epoch}
         if len(work.history) == epoch:  # it had come just so far, without keeping it
@@ -370,66 +322,6 @@ def _train_prefix(
             fit(work.learner, work.task, work.history, epoch, observer, work.save)
             _add_timing(folder, observer.timing())
     return checkpoint_path(folder.kept, epoch)
-
-
-def _start_teaching(
-    run: Run, source: _TeacherWeights | None, streams: Streams, session: Session
-) -> Teaching | None:
-    """Loads the teacher and says how good it is before any student is trained."""
-    if source is None:
-        return None
-    network = LiveTeacher(
-        _teacher_model(run, source, session),
-        run.config.teacher.dtype,
-        run.device,
-        AUTOCAST_DTYPES.get(run.precision),
-    )
-    test_logits = network.predict(streams.test)
-    top1 = classification_metrics(test_logits, streams.test.labels)["top1"]
-    assert top1 is not None
-    name = source.origin.get("run_id") or source.origin["path"]
-    after = f" after epoch {source.origin['epoch']}" if source.origin["epoch"] else ""
-    session.say(f"teacher {name}{after}: {top1:.2f} % top-1 on the test set")
-    return Teaching(network, test_logits, top1, source.origin)
-
-
-def _teacher_model(run: Run, source: _TeacherWeights, session: Session) -> torch.nn.Module:
-    teacher = run.teacher
-    if isinstance(teacher, Run):
-        model = teacher.build_model()
-        assert source.path is not None
-        model.load_state_dict(read_checkpoint(source.path)["model"])
-        return model
-    assert isinstance(teacher, TeacherFile)
-    if teacher.kind == "timm":
-        return _timm_pretrained(teacher.name)
-    model = build_model(
-        teacher.name,
-        teacher.options,
-        num_classes=run.facts.num_classes,
-        in_channels=run.facts.channels,
-        image_size=run.facts.image_size,
-    )
-    assert teacher.path is not None
-    match = load_weights(model, teacher.path)
-    session.say(f"teacher.path={teacher.path}: {match}")
-    return model
-
-
-def _timm_pretrained(name: str) -> torch.nn.Module:
-    import timm
-
-    try:
-        model: torch.nn.Module = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"teacher.architecture={name}: its pretrained weights cannot be had here "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    return model
-
-
-# ---------------------------------------------------------------- results
 
 
 def _result(work: _Work, logits: Tensor, uniform: bool) -> Result:
@@ -473,6 +365,3 @@ def _add_timing(folder: RunFolder, timing: dict[str, Any]) -> None:
     path = folder.path / "timing.json"
     sessions = json.loads(path.read_text())["sessions"] if path.exists() else []
     write_json(path, {"sessions": [*sessions, timing]})
-
-
-__all__ = ["RunFailed", "Session", "checkpoint_of", "complete_run", "resolved_config", "store_of"]

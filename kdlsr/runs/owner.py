@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from kdlsr.config import RunFailed
+from kdlsr.config import LostRun
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0  # no heartbeat seen for so long: the owner on another machine is gone
@@ -87,11 +87,11 @@ class Ownership:
         """Verifies that the run is still ours, before anything of it is written.
 
         Raises:
-            RunFailed: somebody took it over while this process did not move.
+            LostRun: somebody took it over while this process did not move.
         """
         holder = current_holder(self._folder)
         if holder is None or holder.number != self._number:
-            raise RunFailed(f"{self._folder.name} was taken over by {holder or 'somebody'}")
+            raise LostRun(f"{self._folder.name} was taken over by {holder or 'somebody'}")
 
     def _try(self, after: int | None = None) -> bool:
         """Creates the next owner file if nobody alive has one; True if it is now ours."""
