@@ -209,6 +209,57 @@ def test_ones_own_options_are_added_by_a_config_folder(train: Command, tmp_path:
     assert done.returncode == 0, done.stderr
 
 
+def test_another_distributions_options_are_found_by_its_entry_points(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "mine-1.0.dist-info").mkdir(parents=True)
+    (site / "mine-1.0.dist-info" / "METADATA").write_text("Name: mine\nVersion: 1.0\n")
+    (site / "mine-1.0.dist-info" / "entry_points.txt").write_text(
+        "[kdlsr.losses]\nhalf = mine:Half\n[kdlsr.models]\nlinear = mine\n"
+    )
+    (site / "mine.py").write_text(
+        """
+from dataclasses import dataclass
+from torch import nn
+from kdlsr.losses.ce import CrossEntropy
+from kdlsr.models.registry import register
+
+@dataclass(frozen=True, kw_only=True)
+class Half(CrossEntropy):
+    scale: float = 0.5
+
+@register("linear")
+def linear(
+    *, num_classes: int, in_channels: int, image_size: tuple[int, int]
+) -> nn.Module:
+    inputs = in_channels * image_size[0] * image_size[1]
+    return nn.Sequential(nn.Flatten(), nn.Linear(inputs, num_classes))
+"""
+    )
+    for group, name in (("loss", "half"), ("model", "linear")):
+        (tmp_path / "mine" / group).mkdir(parents=True)
+        (tmp_path / "mine" / group / f"{name}.yaml").write_text(f"name: {name}\n")
+    command = ["--config-dir", "mine", "dataset=digits", "schedule=quick", "schedule.epochs=1"]
+    variables = environment()
+    done = subprocess.run(
+        [sys.executable, "-m", "kdlsr.train", *command, "loss=half", "model=linear"],
+        cwd=tmp_path,
+        env=variables | {"PYTHONPATH": f"{variables['PYTHONPATH']}:{site}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "outputs" / "runs").glob("digits-linear-half-s0-*"))
+
+
+def test_the_quickstart_runs_each_row_over_its_seeds(train: Command) -> None:
+    small = ["dataset.subset=128", "schedule.epochs=2", "model.width=4", "seed=0,1"]
+    done = train("-m", "+sweep=quickstart", *small)
+    assert done.returncode == 0, done.stderr
+    for row in ("baseline, weak", "LSR", "Re-KD: weak teaches strong", "Tf-KD self", "Tf-KD reg"):
+        assert row in done.stdout
+
+
 @pytest.fixture(scope="module")
 def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder into which the project's wheel was unpacked, as pip does."""
