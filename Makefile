@@ -20,7 +20,7 @@ quickstart: $(VENV)/installed ## Install, then train with and without teachers o
 	$(BIN)/python -m kdlsr.train -m +sweep=quickstart
 
 test: $(VENV)/installed ## Install, then run the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/installed ## Check style (ruff) and types (mypy, strict)
 	$(BIN)/ruff check .
