@@ -51,17 +51,20 @@ ONE_EPOCH = ["dataset=digits", "dataset.subset=256", "model=resnet8", "schedule=
 ONE_EPOCH += ["schedule.epochs=1"]
 
 
-def seconds(command: list[str]) -> float:
+def seconds(command: list[str], exit_code: int = 0) -> float:
     with tempfile.TemporaryDirectory() as folder:
         begun = time.perf_counter()
-        subprocess.run(command, cwd=folder, capture_output=True, check=False)
-        return time.perf_counter() - begun
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        elapsed = time.perf_counter() - begun
+    if done.returncode != exit_code:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}: {done.stderr}")
+    return elapsed
 
 
-def ratio(command: list[str], reference: list[str], rounds: int) -> float:
+def ratio(command: list[str], exit_code: int, reference: list[str], rounds: int) -> float:
     """Median over rounds of the command's time over the reference's, in turns."""
-    seconds(command), seconds(reference)
-    pairs = [(seconds(command), seconds(reference)) for _ in range(rounds)]
+    seconds(command, exit_code), seconds(reference)
+    pairs = [(seconds(command, exit_code), seconds(reference)) for _ in range(rounds)]
     print("  seconds " + ", ".join(f"{a:.2f} / {b:.2f}" for a, b in pairs))
     return statistics.median(a / b for a, b in pairs)
 
@@ -72,16 +75,16 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(describe())
     cases = {
-        "help_over_import_torch": ([*TRAIN, "--help"], IMPORT_TORCH),
-        "cfg_over_import_torch": ([*TRAIN, "--cfg", "job"], IMPORT_TORCH),
-        "config_error_over_import_torch": ([*TRAIN, "loss=tfkd_rge"], IMPORT_TORCH),
-        "range_error_over_import_torch": ([*TRAIN, "loss=lsr", "loss.alpha=2"], IMPORT_TORCH),
-        "first_step_over_bare": ([*TRAIN, *ONE_EPOCH], BARE),
+        "help_over_import_torch": ([*TRAIN, "--help"], 0, IMPORT_TORCH),
+        "cfg_over_import_torch": ([*TRAIN, "--cfg", "job"], 0, IMPORT_TORCH),
+        "config_error_over_import_torch": ([*TRAIN, "loss=tfkd_rge"], 2, IMPORT_TORCH),
+        "range_error_over_import_torch": ([*TRAIN, "loss=lsr", "loss.alpha=2"], 2, IMPORT_TORCH),
+        "first_step_over_bare": ([*TRAIN, *ONE_EPOCH], 0, BARE),
     }
     results = {}
-    for name, (command, reference) in cases.items():
+    for name, (command, exit_code, reference) in cases.items():
         print(name)
-        results[name] = round(ratio(command, reference, rounds), 4)
+        results[name] = round(ratio(command, exit_code, reference, rounds), 4)
     print(json.dumps(results))
 
 
