@@ -193,6 +193,24 @@ def test_each_job_of_a_sweep_is_a_wandb_run_with_its_true_status(
     assert len(complete.history) == 1
 
 
+def test_wandb_without_an_account_costs_one_line_and_no_run(tmp_path: Path) -> None:
+    variables = environment() | {"HOME": str(tmp_path)}
+    del variables["WANDB_MODE"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kdlsr.train", *ONE_EPOCH, "tracker=wandb", "tracker.mode=online"],
+        cwd=tmp_path,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("kdlsr: W&B could not start")
+    assert "tracker.mode=offline" in line
+
+
 def test_every_config_file_begins_with_its_command() -> None:
     for file in shipped_folder("conf").rglob("*.yaml"):
         lines = file.read_text().splitlines()

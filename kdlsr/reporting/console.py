@@ -1,5 +1,6 @@
 """The terminal: progress of a run, its result, the summary of a sweep."""
 
+import logging
 import statistics
 import sys
 import time
@@ -25,6 +26,7 @@ class ConsoleSession:
     """Shows a run's progress on a terminal, or in plain lines where there is none."""
 
     def __init__(self, jobs_at_once: int = 1) -> None:
+        _show_warnings()
         self.jobs_at_once = jobs_at_once
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._last_report = time.monotonic()
@@ -87,6 +89,17 @@ class ConsoleSession:
             RunDisplay(self.console, run, start, until, tracker) as display,
         ):
             yield display
+
+
+def _show_warnings() -> None:
+    """Lets this project's warnings reach stderr: Hydra's disabled logging swallows them."""
+    logger = logging.getLogger("kdlsr")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("kdlsr: %(message)s"))
+        logger.addHandler(handler)
+    logger.disabled = False
+    logger.setLevel(logging.WARNING)
 
 
 class RunDisplay:
