@@ -31,13 +31,14 @@ def train_job(config: DictConfig) -> dict[str, Any]:
     from kdlsr.config.schema import read_config
     from kdlsr.reporting.console import ConsoleSession
     from kdlsr.runs.execute import complete_run
-    from kdlsr.runs.launch import jobs_at_once
+    from kdlsr.runs.launch import cores_per_job
     from kdlsr.runs.plan import plan_run
 
     hydra_config = HydraConfig.get()
     is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
     run = plan_run(read_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))))
-    session = ConsoleSession(jobs_at_once(hydra_config) if is_sweep else 1)
+    launcher = cast(dict[str, Any], OmegaConf.to_container(hydra_config.launcher, resolve=False))
+    session = ConsoleSession(cores_per_job(launcher) if is_sweep else None)
     try:
         return complete_run(run, session)
     finally:

@@ -53,7 +53,7 @@ class SilentObserver:
 class SilentSession:
     """A session that keeps what it is told."""
 
-    jobs_at_once = 1
+    cores = None
 
     def __init__(self) -> None:
         self.lines: list[str] = []

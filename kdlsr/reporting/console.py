@@ -25,9 +25,9 @@ PROTOCOLS = ("last", "best_test", "best_val")
 class ConsoleSession:
     """Shows a run's progress on a terminal, or in plain lines where there is none."""
 
-    def __init__(self, jobs_at_once: int = 1) -> None:
+    def __init__(self, cores: int | None = None) -> None:
         _show_warnings()
-        self.jobs_at_once = jobs_at_once
+        self.cores = cores
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._last_report = time.monotonic()
         self._loading: Progress | None = None

@@ -151,7 +151,7 @@ def _train_to_the_end(run: Run, folder: RunFolder, owner: Ownership, session: Se
 
 
 def _threads(run: Run, session: Session) -> int:
-    return run.config.threads or default_threads(run.model.small, session.jobs_at_once)
+    return run.config.threads or default_threads(run.model.small, session.cores)
 
 
 def _load(run: Run, session: Session) -> Streams:

@@ -6,8 +6,7 @@ and how each ended is read from the store.
 """
 
 import itertools
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -26,6 +25,7 @@ from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.store import Result, Status
+from kdlsr.training.hardware import available_cores
 
 JobFunction = Callable[[DictConfig], dict[str, Any]]
 
@@ -146,13 +146,20 @@ def _distinct(jobs: Sequence[Job]) -> list[Job]:
     return list({job.run.run_id: job for job in reversed(jobs)}.values())[::-1]
 
 
-def jobs_at_once(hydra_config: Any) -> int:
-    """Returns how many jobs of the configured launcher share this machine's cores.
+def cores_per_job(launcher: Mapping[str, Any]) -> int | None:
+    """Returns how many cores the configured launcher leaves to each job; None: all.
 
-    Hydra's own launcher runs one after the other; joblib's and submitit's say how many.
+    Hydra's own launcher runs one job after the other; joblib's says how many at once,
+    submitit's and Ray's how many cores each has.
+
+    Args:
+        launcher: the config `hydra.launcher`, plain values.
     """
-    launcher = OmegaConf.to_container(hydra_config.launcher, resolve=False)
-    assert isinstance(launcher, dict)
-    count = launcher.get("n_jobs") or launcher.get("array_parallelism") or 1
-    is_local = "slurm" not in json.dumps(launcher.get("_target_", "")).lower()
-    return max(1, int(count)) if is_local else 1
+    ray = launcher.get("ray") or {}
+    given = launcher.get("cpus_per_task") or (ray.get("remote") or {}).get("num_cpus")
+    if given:
+        return max(1, int(given))
+    at_once = launcher.get("n_jobs")
+    if at_once is None:
+        return None
+    return max(1, available_cores() // at_once) if at_once > 0 else 1

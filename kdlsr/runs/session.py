@@ -12,7 +12,7 @@ from kdlsr.training.fit import Record
 class Session(Protocol):
     """What a run tells the world while it goes on: `display` and trackers implement it."""
 
-    jobs_at_once: int
+    cores: int | None  # a job's share of the machine; None: all of it
 
     def report(self, what: str, done: int, total: int) -> None:
         """Something slow before training: a download, a decoding."""

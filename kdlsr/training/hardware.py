@@ -67,10 +67,16 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def default_threads(small: bool, jobs_at_once: int = 1) -> int:
-    """Returns the cores divided by the jobs that run at once; 1 for a small network."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 1 if small else max(1, (cores or 1) // jobs_at_once)
+def available_cores() -> int:
+    """Returns how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_threads(small: bool, cores: int | None) -> int:
+    """Returns a job's share of the cores (None: all of them); 1 for a small network."""
+    return 1 if small else max(1, min(cores or available_cores(), available_cores()))
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""`auto` becomes what is there; jobs that run at once share the cores."""
+
+import pytest
+import torch
+
+from kdlsr.config import UserError
+from kdlsr.runs.launch import cores_per_job
+from kdlsr.training import hardware
+from kdlsr.training.hardware import (
+    computing,
+    default_threads,
+    resolve_device,
+    resolve_precision,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ({"avx512f", "avx512_bf16"}, "bf16"),
+        ({"avx512f", "amx_bf16"}, "bf16"),
+        ({"avx512f", "avx512bw"}, "fp32"),
+        (set(), "fp32"),
+    ],
+)
+def test_auto_precision_is_bf16_where_the_processor_has_it(
+    monkeypatch: pytest.MonkeyPatch, flags: set[str], precision: str
+) -> None:
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: frozenset(flags))
+    assert resolve_precision("auto", CPU) == precision
+    assert resolve_precision("fp32", CPU) == "fp32"
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="expected auto, cpu, cuda"):
+        resolve_device("tpu")
+    with pytest.raises(UserError, match="torch sees"):
+        resolve_device("cuda:99")
+
+
+@pytest.mark.parametrize(
+    ("launcher", "cores"),
+    [
+        ({"_target_": "basic"}, None),
+        ({"n_jobs": 4}, 2),
+        ({"n_jobs": 100}, 1),
+        ({"n_jobs": -1}, 1),
+        ({"cpus_per_task": 3}, 3),
+        ({"ray": {"remote": {"num_cpus": 2}}}, 2),
+        ({"ray": {"remote": {"num_cpus": 0.5}}}, 1),
+    ],
+)
+def test_jobs_that_run_at_once_share_the_cores(
+    monkeypatch: pytest.MonkeyPatch, launcher: dict[str, object], cores: int | None
+) -> None:
+    monkeypatch.setattr("kdlsr.runs.launch.available_cores", lambda: 8)
+    monkeypatch.setattr(hardware, "available_cores", lambda: 8)
+    assert cores_per_job(launcher) == cores
+    assert default_threads(False, cores) == (cores or 8)
+    assert default_threads(True, cores) == 1
+
+
+def test_threads_and_determinism_are_put_back_after_a_run() -> None:
+    before = torch.get_num_threads()
+    with computing(before + 1, deterministic=True):
+        assert torch.get_num_threads() == before + 1
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
