@@ -1,4 +1,4 @@
-"""The files of a run on disk (design: "Files on disk"): written atomically, read strictly."""
+"""The files of a run, `outputs/runs/<run_id>/`: written atomically, read strictly."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The optimiser by name and its learning rate step by step (papers.md 1.4)."""
+"""The optimiser by name and its rate step by step (Yuan et al. 2020, text and released code)."""
 
 from dataclasses import dataclass
 
