@@ -5,7 +5,7 @@ Only parses, calls and prints; torch is not imported before there is something t
 
 import os
 import sys
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -15,12 +15,15 @@ from omegaconf.errors import OmegaConfBaseException
 
 from kdlsr.config import RunFailed, UserError
 from kdlsr.config.compose import (
+    add_config_folder,
     config_folders,
     register_model_teachers,
-    relative_to_here,
     shipped_folder,
 )
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+
+if TYPE_CHECKING:
+    from kdlsr.runs.plan import Run
 
 
 def train_job(config: DictConfig) -> dict[str, Any]:
@@ -28,15 +31,24 @@ def train_job(config: DictConfig) -> dict[str, Any]:
 
     This is the function that a launcher calls, in this process or in another one.
     """
+    return _complete(_plan(config))
+
+
+def _plan(config: DictConfig) -> "Run":
     from kdlsr.config.schema import read_config
+    from kdlsr.runs.plan import plan_run
+
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    return plan_run(read_config(plain))
+
+
+def _complete(run: "Run") -> dict[str, Any]:
     from kdlsr.reporting.console import ConsoleSession
     from kdlsr.runs.execute import complete_run
     from kdlsr.runs.launch import cores_per_job
-    from kdlsr.runs.plan import plan_run
 
     hydra_config = HydraConfig.get()
     is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
-    run = plan_run(read_config(cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))))
     launcher = cast(dict[str, Any], OmegaConf.to_container(hydra_config.launcher, resolve=False))
     session = ConsoleSession(cores_per_job(launcher) if is_sweep else None)
     try:
@@ -65,19 +77,16 @@ def _train_one() -> int:
 def _train_and_print(config: DictConfig) -> None:
     from rich.console import Console
 
-    from kdlsr.config.schema import read_config
     from kdlsr.reporting.console import print_result
-    from kdlsr.runs.plan import plan_run
 
     if config.rows is not None or HydraConfig.get().sweeper.params:
         raise UserError("rows and +sweep=... need -m")
-    result = train_job(config)
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    console = Console(highlight=False, soft_wrap=True)
-    print_result(console, plan_run(read_config(plain)), result)
+    run = _plan(config)
+    result = _complete(run)
+    print_result(Console(highlight=False, soft_wrap=True), run, result)
 
 
-def _sweep(overrides: list[str], config_dir: str | None) -> int:
+def _sweep(overrides: list[str]) -> int:
     """Plans every job of `-m`, runs those that are not complete, and prints the cells."""
     from rich.console import Console
 
@@ -87,7 +96,7 @@ def _sweep(overrides: list[str], config_dir: str | None) -> int:
     # By its own name: a launcher that pickles the job finds it in any process.
     from kdlsr.train import train_job as job
 
-    sweep = plan_sweep(overrides, config_dir, "train")
+    sweep = plan_sweep(overrides, "train")
     console = Console(highlight=False)
     console.print(f"{len(sweep.jobs)} runs")
     sweep.launch(job)
@@ -99,17 +108,13 @@ def _sweep(overrides: list[str], config_dir: str | None) -> int:
 def _main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
     arguments = get_args_parser().parse_args()
-    folders = config_folders()
     if arguments.config_dir is not None:
-        folder = relative_to_here(arguments.config_dir).absolute()
-        if not folder.is_dir():
-            raise UserError(f"--config-dir {arguments.config_dir}: no such folder")
-        folders.insert(0, folder)
-    register_model_teachers(folders)
+        add_config_folder(arguments.config_dir)
+    register_model_teachers(config_folders())
     if arguments.multirun and (arguments.cfg or arguments.info):
         raise UserError("-m starts a sweep; --cfg and --info show one run: take one of them")
     if arguments.multirun and not (arguments.help or arguments.hydra_help):
-        return _sweep(arguments.overrides, arguments.config_dir)
+        return _sweep(arguments.overrides)
     return _train_one()
 
 

@@ -256,18 +256,28 @@ def linear(
     for group, name in (("loss", "half"), ("model", "linear")):
         (tmp_path / "mine" / group).mkdir(parents=True)
         (tmp_path / "mine" / group / f"{name}.yaml").write_text(f"name: {name}\n")
-    command = ["--config-dir", "mine", "dataset=digits", "schedule=quick", "schedule.epochs=1"]
+    common = ["--config-dir", "mine", "dataset=digits", "schedule=quick", "schedule.epochs=1"]
     variables = environment()
-    done = subprocess.run(
-        [sys.executable, "-m", "kdlsr.train", *command, "loss=half", "model=linear"],
-        cwd=tmp_path,
-        env=variables | {"PYTHONPATH": f"{variables['PYTHONPATH']}:{site}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "outputs" / "runs").glob("digits-linear-half-s0-*"))
+    for command in (
+        [*common, "loss=half", "model=linear"],
+        ["-m", *common, "loss=kd", "model=resnet8", "model.width=4", "teacher=linear", "seed=0,1"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "kdlsr.train", *command],
+            cwd=tmp_path,
+            env=variables | {"PYTHONPATH": f"{variables['PYTHONPATH']}:{site}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    names = sorted(path.name[:-11] for path in (tmp_path / "outputs" / "runs").iterdir())
+    assert names == [
+        "digits-linear-ce-s1000",
+        "digits-linear-half-s0",
+        "digits-resnet8-kd-from-linear-s0",
+        "digits-resnet8-kd-from-linear-s1",
+    ]
 
 
 def test_the_quickstart_runs_each_row_over_its_seeds(train: Command) -> None:

@@ -36,10 +36,25 @@ def shipped_folder(name: str) -> Path:
     raise FileNotFoundError(f"{name}/ is missing beside {package}: the installation is broken")
 
 
+_added_folders: list[Path] = []  # by this process's command line
+
+
+def add_config_folder(folder: str) -> None:
+    """Takes the folder of --config-dir, whose options come before those of conf/.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    path = relative_to_here(folder).absolute()
+    if not path.is_dir():
+        raise UserError(f"--config-dir {folder}: no such folder")
+    _added_folders.append(path)
+
+
 def config_folders() -> list[Path]:
-    """Returns conf/ and, before it, the folders that the user added with --config-dir."""
-    added: list[Path] = []
-    if HydraConfig.initialized():
+    """Returns conf/ and, before it, the folder that the user added with --config-dir."""
+    added = _added_folders
+    if not added and HydraConfig.initialized():  # a job that a launcher took to another process
         sources = HydraConfig.get().runtime.config_sources
         added = [Path(s.path) for s in sources if s.provider == "command-line"]
     return [*added, shipped_folder("conf")]
@@ -107,9 +122,7 @@ def one_line(error: BaseException, overrides: Sequence[str] = ()) -> str:
     text = str(error)
     if isinstance(error, OverrideParseException):
         return f"cannot read {error.override}: {text.splitlines()[0]}"
-    missing = re.search(
-        r"Could not find '([^']+)/([^'/]+)'(?:.*?Available options in)?", text, re.S
-    )
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
         group, name = missing.groups()
         return f"{group}={name}: no such option{nearest(name, _available(text, group))}"

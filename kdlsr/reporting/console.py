@@ -1,6 +1,7 @@
 """The terminal: progress of a run, its result, the summary of a sweep."""
 
 import logging
+import shlex
 import statistics
 import sys
 import time
@@ -252,6 +253,7 @@ def print_sweep(console: Console, jobs: Sequence[Job]) -> int:
     cells: dict[str, list[Job]] = {}
     for job in jobs:
         cells.setdefault(job.run.cell_id, []).append(job)
+    common = set.intersection(*(set(job.overrides) for job in jobs))
     has_validation = any(job.run.config.dataset.val_fraction for job in jobs)
     shown = [p for p in PROTOCOLS if p != "best_val" or has_validation]
     table = Table(title="test top-1 %, mean ± standard deviation (n-1)", title_justify="left")
@@ -262,16 +264,15 @@ def print_sweep(console: Console, jobs: Sequence[Job]) -> int:
     for members in cells.values():
         results = [r for r in map(job_result, members) if r and r["status"] == "complete"]
         values = [_mean_and_deviation(results, protocol) for protocol in shown]
-        table.add_row(_cell_name(members[0], jobs), str(len(results)), *values)
+        table.add_row(_cell_name(members[0], common), str(len(results)), *values)
     console.print(table)
     return _print_unfinished(console, jobs)
 
 
-def _cell_name(job: Job, jobs: Sequence[Job]) -> str:
-    """Names a cell by its row, or by the overrides that tell it from the sweep's other jobs."""
+def _cell_name(job: Job, common: set[str]) -> str:
+    """Names a cell by its row, or by its overrides that are not common to all jobs."""
     if job.row is not None:
         return job.row
-    common = set.intersection(*(set(j.overrides) for j in jobs))
     seeds = ("seed=", "init_seed=", "data_seed=")
     own = [o for o in job.overrides if o not in common and not o.startswith(seeds)]
     return " ".join(own) or job.run.cell_id
@@ -292,14 +293,8 @@ def _print_unfinished(console: Console, jobs: Sequence[Job]) -> int:
         result = job_result(job)
         reason = result["error"] if result else "ended without a result (killed?)"
         console.print(f"{job_status(job)}: {job.run.run_id}: {reason}", markup=False, style="red")
-        overrides = " ".join(_quoted(o) for o in job.overrides)
+        overrides = " ".join(shlex.quote(o) for o in job.overrides)
         console.print(f"  python -m kdlsr.train {overrides}", markup=False)
     if unfinished:
         console.print(f"{len(unfinished)} of {len(jobs)} runs are not complete", style="red")
     return len(unfinished)
-
-
-def _quoted(override: str) -> str:
-    import shlex
-
-    return shlex.quote(override)

@@ -20,7 +20,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kdlsr.config import UserError
-from kdlsr.config.compose import register_model_teachers, relative_to_here, shipped_folder
+from kdlsr.config.compose import config_folders
 from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run, plan_run
@@ -72,7 +72,7 @@ def job_result(job: Job) -> Result | None:
     return store_of(job.run.config).run(job.run.run_id).result()
 
 
-def plan_sweep(overrides: Sequence[str], config_dir: str | None, config_name: str) -> Sweep:
+def plan_sweep(overrides: Sequence[str], config_name: str) -> Sweep:
     """Composes and plans every job of `-m`, starting none.
 
     Besides comma-separated values and `hydra.sweeper.params`, a sweep may have `rows`: named
@@ -81,12 +81,10 @@ def plan_sweep(overrides: Sequence[str], config_dir: str | None, config_name: st
     Raises:
         UserError: a job is impossible; the message names it.
     """
-    folders = [shipped_folder("conf")]
-    search_path = create_automatic_config_search_path(None, None, str(folders[0]))
-    if config_dir is not None:
-        folders.insert(0, relative_to_here(config_dir).absolute())
-        search_path.prepend(provider="command-line", path=f"file://{folders[0]}")
-    register_model_teachers(folders)
+    *added, conf = config_folders()
+    search_path = create_automatic_config_search_path(None, None, str(conf))
+    for folder in added:
+        search_path.prepend(provider="command-line", path=f"file://{folder}")
     hydra = Hydra.create_main_hydra2(task_name=config_name, config_search_path=search_path)
     master = hydra.compose_config(
         config_name=config_name,
