@@ -43,8 +43,9 @@ def _plan(config: DictConfig) -> "Run":
 
 
 def _complete(run: "Run") -> dict[str, Any]:
+    """Completes a run, or brings it as far as `until`; returns its result, if it has one."""
     from kdlsr.reporting.console import ConsoleSession
-    from kdlsr.runs.execute import complete_run
+    from kdlsr.runs.execute import checkpoint_of, complete_run
     from kdlsr.runs.launch import cores_per_job
 
     hydra_config = HydraConfig.get()
@@ -52,6 +53,9 @@ def _complete(run: "Run") -> dict[str, Any]:
     launcher = cast(dict[str, Any], OmegaConf.to_container(hydra_config.launcher, resolve=False))
     session = ConsoleSession(cores_per_job(launcher) if is_sweep else None)
     try:
+        if run.config.until is not None:
+            checkpoint_of(run, run.config.until, session)
+            return {}
         return complete_run(run, session)
     finally:
         session.close()
@@ -83,7 +87,15 @@ def _train_and_print(config: DictConfig) -> None:
         raise UserError("rows and +sweep=... need -m")
     run = _plan(config)
     result = _complete(run)
-    print_result(Console(highlight=False, soft_wrap=True), run, result)
+    console = Console(highlight=False, soft_wrap=True)
+    if result:
+        print_result(console, run, result)
+    else:
+        until, epochs = run.config.until, run.config.schedule.epochs
+        console.print(
+            f"{run.run_id}: {until} of {epochs} epochs; without until={until} it goes on",
+            markup=False,
+        )
 
 
 def _sweep(overrides: list[str]) -> int:

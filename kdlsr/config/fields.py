@@ -200,9 +200,14 @@ def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
             return False, None
         return True, tuple(convert(v, element, f"{where}[{i}]") for i, v in enumerate(value))
     if origin in (dict, Mapping):
-        return isinstance(value, Mapping), value
+        element = get_args(hint)[1]
+        if not isinstance(value, Mapping):
+            return False, None
+        return True, {key: convert(v, element, f"{where}.{key}") for key, v in value.items()}
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return isinstance(value, Mapping), build(hint, value, where)
+        if not isinstance(value, Mapping):
+            return False, None
+        return True, build(hint, value, where)
     return _match_plain(value, hint)
 
 

@@ -157,6 +157,10 @@ class RunConfig:
         compile: run the network through torch.compile.
         deterministic: ask torch for deterministic algorithms (needed on CUDA for equal bits).
         keep_epochs: epochs whose checkpoints are kept for good (De-KD's teachers).
+        start: `teacher` begins with the teacher's weights in place of drawn ones; with plain
+            cross-entropy that is the released code's `--double_training`, the control of
+            self-training.
+        until: train no further than this epoch; the run stays a prefix of itself.
         output_dir: where runs are stored.
     """
 
@@ -175,6 +179,8 @@ class RunConfig:
     compile: bool = False
     deterministic: bool = False
     keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = ()
+    start: Literal["scratch", "teacher"] = "scratch"
+    until: Annotated[int, AtLeast(1)] | None = None
     output_dir: str = "outputs"
 
 

@@ -134,7 +134,10 @@ def _plan_job(
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     plain.pop("hydra", None)
     try:
-        return Job(tuple(overrides), plan_run(read_config(plain)), row)
+        config_of_job = read_config(plain)
+        if config_of_job.until is not None:
+            raise UserError("until stops one run before its end; a sweep completes its runs")
+        return Job(tuple(overrides), plan_run(config_of_job), row)
     except UserError as error:
         raise UserError(f"{error} (in the job {' '.join(overrides)})") from error
 

@@ -65,7 +65,8 @@ class Run:
         optimisation: the optimiser, its rate and weight decay.
         precision: fp32, bf16 or fp16.
         device: where it would run here (no part of its identity).
-        teacher: the run or file that teaches it; None where the loss needs none.
+        teacher: the run or file that teaches it, or whose weights it starts from; None where
+            it needs none.
         run_id: readable, then a hash of all that moves its numbers.
         cell_id: the same without the seed.
     """
@@ -110,6 +111,7 @@ def plan_run(config: RunConfig) -> Run:
     model = models.get(config.model.name)
     loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
     _check_teacher_fits(config, loss)
+    needs_teacher = loss.needs_teacher or config.start == "teacher"
     read_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
     run = Run(
@@ -120,12 +122,13 @@ def plan_run(config: RunConfig) -> Run:
         optimisation=resolve_optimisation(config.schedule, model.recipe),
         precision=resolve_precision(config.precision, device),
         device=device,
-        teacher=_plan_teacher(config, facts) if loss.needs_teacher else None,
+        teacher=_plan_teacher(config, facts) if needs_teacher else None,
         run_id="",
         cell_id="",
     )
     _check_model_builds(config.model.name, json.dumps(config.model.options), facts)
     _check_epochs(run)
+    _check_start(run)
     return _with_identity(run)
 
 
@@ -148,6 +151,10 @@ def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
             f"loss={name} needs a teacher: add teacher=<any model>, teacher=self or "
             "teacher=checkpoint"
         )
+    if config.start == "teacher":
+        if teacher == "none":
+            raise UserError("start=teacher needs a teacher to start from: add teacher=self")
+        return
     if not loss.needs_teacher and teacher != "none":
         raise UserError(f"loss={name} uses no teacher: drop teacher={teacher}, or choose loss=kd")
     if getattr(loss, "teacher_must_be_self", False) and teacher != "self":
@@ -161,6 +168,8 @@ def _check_epochs(run: Run) -> None:
     for kept in run.config.keep_epochs:
         if kept > schedule.epochs:
             raise UserError(f"keep_epochs has {kept}; the run has {schedule.epochs} epochs")
+    if run.config.until is not None and run.config.until > schedule.epochs:
+        raise UserError(f"until={run.config.until}: the run has {schedule.epochs} epochs")
     epoch = run.config.teacher.epoch
     if not isinstance(run.teacher, Run):
         if run.teacher is not None and epoch != "last":
@@ -178,6 +187,23 @@ def _check_epochs(run: Run) -> None:
         run.facts.channels,
     ):
         raise UserError("teacher.overrides: the teacher's data set has other classes or channels")
+
+
+def _check_start(run: Run) -> None:
+    """Refuses weights of another network to start from."""
+    if run.config.start == "scratch":
+        return
+    own = (run.config.model.name, dict(run.config.model.options))
+    teacher = run.teacher
+    if isinstance(teacher, Run):
+        fits = own == (teacher.config.model.name, dict(teacher.config.model.options))
+    else:
+        fits = teacher is not None and own == (teacher.name, teacher.options)
+    if not fits:
+        raise UserError(
+            f"start=teacher: teacher={run.config.teacher.name} is another network than the "
+            "student; use teacher=self"
+        )
 
 
 def _plan_teacher(config: RunConfig, facts: Facts) -> Run | TeacherFile:
@@ -235,7 +261,7 @@ def teacher_config(student: RunConfig) -> RunConfig:
     plain["loss"] = option("loss", "ce")
     plain["teacher"] = option("teacher", "none")
     plain["schedule"] |= {"optimizer": "auto", "lr": None, "weight_decay": None}
-    plain["keep_epochs"] = []
+    plain |= {"keep_epochs": [], "start": "scratch", "until": None}
     _set_seed(plain, teacher.seed)
     for override in teacher.overrides:
         apply_override(plain, override)
@@ -326,6 +352,8 @@ def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
         "deterministic": config.deterministic,
         "teacher": _teacher_identity(run, with_seeds=with_seeds),
     }
+    if config.start != "scratch":
+        identity["start"] = config.start
     if with_seeds:
         identity |= {"init_seed": config.init_seed, "data_seed": config.data_seed}
     return identity

@@ -1,0 +1,196 @@
+"""Means, deviations and differences over seeds: pure functions of numbers.
+
+Everything a report claims is decided here. Nothing is read, printed or drawn.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
+
+LEVEL = 0.05
+PAPER_RUNS = 3  # "mean±std over 3 runs" (Yuan et al. 2020)
+LEAST_TOLERANCE = 0.4  # points of accuracy: the papers' own inconsistencies are of that size
+Verdict = Literal["beats", "below", "no difference shown", "unclaimed"]
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds.
+
+    Attributes:
+        values: one per run.
+        mean: of them.
+        deviation: with n - 1 in the denominator; None for one value.
+        half_width: of the mean's 95 % interval (Student's t); None for one value.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float | None
+    half_width: float | None
+
+    @property
+    def n(self) -> int:
+        """How many runs."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % interval of a difference, its degrees of freedom and two-sided p value."""
+
+    low: float
+    high: float
+    df: float
+    p: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Ours minus another cell's.
+
+    Attributes:
+        mean: of ours minus the mean of the other.
+        welch: for independent runs of unequal variance; None where a side has one run, or
+            neither varies.
+        paired: by seed, over the seeds that both have; None likewise.
+        p_holm: Welch's p after Holm's correction within the table; None before it.
+    """
+
+    mean: float
+    welch: Interval | None
+    paired: Interval | None
+    p_holm: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """Welch's p, before correction."""
+        return self.welch.p if self.welch else None
+
+    @property
+    def verdict(self) -> Verdict:
+        """`beats`: Welch's interval lies above 0 and stays significant after Holm."""
+        if self.welch is None:
+            return "unclaimed"
+        p = self.p_holm if self.p_holm is not None else self.welch.p
+        if p < LEVEL and self.welch.low > 0:
+            return "beats"
+        return "below" if p < LEVEL and self.welch.high < 0 else "no difference shown"
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """Whether our mean is compatible with a paper's.
+
+    Attributes:
+        difference: ours minus the paper's.
+        tolerance: max(0.4, t sqrt(s^2 / n + s_paper^2 / 3)).
+        compatible: |difference| <= tolerance.
+    """
+
+    difference: float
+    tolerance: float
+    compatible: bool
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Returns mean, deviation (n - 1) and 95 % half-width; the last two need two values.
+
+    Raises:
+        ValueError: there is no value.
+    """
+    if not values:
+        raise ValueError("an estimate needs at least one value")
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n == 1:
+        return Estimate(tuple(values), mean, None, None)
+    deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
+    return Estimate(tuple(values), mean, deviation, _t(n - 1) * deviation / math.sqrt(n))
+
+
+def difference(ours: Mapping[int, float], other: Mapping[int, float]) -> Difference:
+    """Compares two cells, each a value per seed.
+
+    Args:
+        ours: at least one value.
+        other: likewise.
+    """
+    a, b = estimate(list(ours.values())), estimate(list(other.values()))
+    shared = sorted(set(ours) & set(other))
+    pairs = [ours[seed] - other[seed] for seed in shared]
+    return Difference(a.mean - b.mean, _welch(a, b), _paired(pairs))
+
+
+def _welch(a: Estimate, b: Estimate) -> Interval | None:
+    if a.deviation is None or b.deviation is None:
+        return None
+    return _interval(a.mean - b.mean, *_standard_error(a.deviation, a.n, b.deviation, b.n))
+
+
+def _standard_error(s_a: float, n_a: int, s_b: float, n_b: int) -> tuple[float, float]:
+    """Returns the standard error of a difference of means and Welch-Satterthwaite's df."""
+    a, b = s_a**2 / n_a, s_b**2 / n_b
+    if a + b == 0:
+        return 0.0, float(n_a + n_b - 2)
+    return math.sqrt(a + b), (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
+
+
+def _paired(pairs: Sequence[float]) -> Interval | None:
+    if len(pairs) < 2:
+        return None
+    found = estimate(pairs)
+    assert found.deviation is not None
+    return _interval(found.mean, found.deviation / math.sqrt(found.n), float(found.n - 1))
+
+
+def _interval(mean: float, error: float, df: float) -> Interval | None:
+    """Returns the interval of a mean; None where nothing varied, so nothing can be claimed."""
+    if error <= 1e-12 * max(1.0, abs(mean)):
+        return None
+    from scipy import stats
+
+    half = _t(df) * error
+    return Interval(mean - half, mean + half, df, float(2 * stats.t.sf(abs(mean) / error, df)))
+
+
+def _t(df: float) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf(1 - LEVEL / 2, df))
+
+
+def corrected(family: Mapping[Key, Difference]) -> dict[Key, Difference]:
+    """Fills in Holm's step-down p values over all differences that have a p value."""
+    tested = sorted((d.p, i) for i, d in enumerate(family.values()) if d.p is not None)
+    adjusted: dict[int, float] = {}
+    highest = 0.0
+    for rank, (p, index) in enumerate(tested):
+        highest = max(highest, min(1.0, (len(tested) - rank) * p))
+        adjusted[index] = highest
+    return {
+        key: replace(found, p_holm=adjusted.get(index))
+        for index, (key, found) in enumerate(family.items())
+    }
+
+
+def compatibility(
+    values: Sequence[float], paper: float, paper_deviation: float | None
+) -> Compatibility | None:
+    """Holds our runs against a paper's mean; None for one run, of which nothing is claimed.
+
+    Args:
+        values: ours, at the protocol that the paper reports.
+        paper: its mean.
+        paper_deviation: its deviation over three runs; None: not printed, ours is taken.
+    """
+    ours = estimate(values)
+    if ours.deviation is None:
+        return None
+    s_paper = ours.deviation if paper_deviation is None else paper_deviation
+    error, df = _standard_error(ours.deviation, ours.n, s_paper, PAPER_RUNS)
+    tolerance = max(LEAST_TOLERANCE, _t(df) * error)
+    gap = ours.mean - paper
+    # A difference that rounding alone put beyond the tolerance is within it.
+    return Compatibility(gap, tolerance, abs(gap) <= tolerance + 1e-9)

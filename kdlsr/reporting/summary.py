@@ -1,0 +1,178 @@
+"""What a report says, as values: every cell with all its figures. All renderings read this.
+
+Computed from results in the store and nothing else, so that the same runs give the same bytes;
+no times, no dates, no rendering in here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
+
+PROTOCOLS = ("last", "best_test", "best_val")
+# Beside top-1, at the protocol by which the differences are judged.
+MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
+RunState = Literal["complete", "failed", "incomplete", "not started", "not run"]
+CellState = Literal["complete", "partial", "failed", "not run", "omitted"]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One run of a cell.
+
+    Attributes:
+        seed: the student's.
+        run_id: its identity.
+        state: how far it is.
+        error: why it failed; None otherwise.
+        overrides: the command line of `kdlsr.train` that makes it.
+        config: its resolved config (config.yaml), as text; empty where it never started.
+        history: the lines of metrics.jsonl.
+        teacher: as in result.json; None without one.
+    """
+
+    seed: int
+    run_id: str
+    state: RunState
+    error: str | None = None
+    overrides: tuple[str, ...] = ()
+    config: str = ""
+    history: tuple[Mapping[str, Any], ...] = ()
+    teacher: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """The paper's value for a cell.
+
+    Attributes:
+        accuracy: top-1, percent.
+        deviation: as printed; None where it is not.
+        grade: of evidence: P primary, S secondary, V read off a figure, D derived.
+        compatibility: of ours (`best_test`) with it; None where sizes differ (not the paper's
+            profile) or nothing is complete.
+        note: what else is to be known of it.
+    """
+
+    accuracy: float
+    deviation: float | None
+    grade: str
+    compatibility: Compatibility | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell minus another one, at the protocol by which differences are judged."""
+
+    key: str
+    name: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """Runs that differ in the seed only.
+
+    Attributes:
+        key: unique in the table.
+        group, row, column: its place in the table.
+        name: `baseline`, a form (`as_released`, ...), or what a control is.
+        kind: baseline, method, control, or `cell` in a report on runs of no table.
+        state: `complete` where all its runs are, `partial` where some are.
+        runs: by seed.
+        estimates: top-1 by protocol, over complete runs; None where there is none.
+        measures: MEASURES, and `agreement` and `kl` where there is a teacher, likewise.
+        baseline: against the cell's baseline.
+        controls: against its controls.
+        target: the paper's value.
+        teacher_epoch: of a teacher that is taken at a numbered epoch, in its own schedule.
+        note: what is to be known of it.
+    """
+
+    key: str
+    row: str
+    column: str
+    name: str
+    kind: Literal["baseline", "method", "control", "cell"]
+    state: CellState
+    runs: tuple[RunSummary, ...]
+    estimates: Mapping[str, Estimate | None]
+    measures: Mapping[str, Estimate | None] = field(default_factory=dict)
+    group: str | None = None
+    baseline: Comparison | None = None
+    controls: tuple[Comparison, ...] = ()
+    target: Target | None = None
+    teacher_epoch: int | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """One point of a tau x alpha search: its cell, and its mean at the choosing protocol."""
+
+    tau: float
+    alpha: float
+    key: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search over a grid, and its best point by a protocol that never saw the test set.
+
+    Attributes:
+        measure: what was maximised: top-1 on the validation split, at the epoch best on it.
+        points: all of the grid.
+        best: the key of the best point's cell; None while nothing is complete.
+    """
+
+    measure: str
+    points: tuple[GridPoint, ...]
+    best: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A table's report.
+
+    Attributes:
+        name: where it goes below `outputs/reports/`.
+        title: one line.
+        first_line: which profile made it and what that is evidence of.
+        source, shows: as in the table's file; None for a report on any runs.
+        protocol: by which differences are judged.
+        protocols: those that the runs have, in the order of `PROTOCOLS`.
+        data: the data set, its subset and schedule, in words.
+        environment: hardware and versions of the runs, one line each, sorted.
+        command: what makes this report again.
+        cells: in the table's order.
+        caveats: what the reader must know to read the figures right.
+        notes: the table's own.
+        figure: a figure to draw besides the intervals: `teacher_epoch`,
+            `hand_made_distribution`, or `heat_map`.
+        hand_made: classes, tau, correct_probability of that figure.
+        search: the grid, in a report on a search.
+    """
+
+    name: str
+    title: str
+    first_line: str
+    protocol: str
+    protocols: tuple[str, ...]
+    data: str
+    environment: tuple[str, ...]
+    command: str
+    cells: tuple[CellSummary, ...]
+    source: str | None = None
+    shows: str | None = None
+    caveats: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    figure: str | None = None
+    hand_made: Mapping[str, float] | None = None
+    search: Search | None = None
+
+    def cell(self, key: str) -> CellSummary:
+        """Returns the cell of that key."""
+        return next(cell for cell in self.cells if cell.key == key)

@@ -1,0 +1,80 @@
+"""A plan carried out: layer by layer, what is complete left alone, what cannot start named."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kdlsr.runs.launch import JobFunction
+from kdlsr.tables.planning import JobState, Plan, PlannedJob
+
+
+DONE: tuple[JobState, ...] = ("complete", "not needed")
+WILL_RUN: tuple[JobState, ...] = ("failed", "incomplete", "not started")
+
+
+class Launches(Protocol):
+    """What starts jobs, each a list of overrides, and waits for them: Hydra's launcher."""
+
+    def launch(self, function: JobFunction, jobs: Sequence[Sequence[str]]) -> list[str]: ...
+
+
+@dataclass
+class Outcome:
+    """How a plan's jobs ended.
+
+    Attributes:
+        states: by run_id.
+        crashes: what a launcher said of jobs whose process died.
+    """
+
+    states: dict[str, JobState] = field(default_factory=dict)
+    crashes: list[str] = field(default_factory=list)
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The run_ids of all that is not complete."""
+        return [run_id for run_id, state in self.states.items() if state not in DONE]
+
+
+def carry_out(
+    plan: Plan,
+    launcher: Launches,
+    function: JobFunction,
+    announce: Callable[[int, Sequence[PlannedJob]], None],
+) -> Outcome:
+    """Runs what is not complete, a layer after the other; a failure stops its dependents only.
+
+    Args:
+        plan: tables and jobs.
+        launcher: starts the jobs of one layer and returns when all have ended.
+        function: what a job does with its composed config.
+        announce: told the number of a layer and the jobs that are about to start.
+    """
+    outcome = Outcome()
+    for number, layer in enumerate(plan.layers):
+        found = states(plan)
+        ready = [job for job in layer if found[job.run.run_id] in WILL_RUN]
+        if ready:
+            announce(number, ready)
+            outcome.crashes += launcher.launch(function, [job.command for job in ready])
+    outcome.states = states(plan)
+    return outcome
+
+
+def states(plan: Plan) -> dict[str, JobState]:
+    """Returns how far each job is, by run_id, as the store has it.
+
+    *Not needed* is one that only teaches, once all that it taught are complete; *not run* one
+    whose teacher is not there (it failed, or has not been made yet).
+    """
+    found = {job.run.run_id: job.state() for job in plan.jobs}
+    for job in reversed(plan.jobs):  # students before their teachers
+        students = [j for j in plan.jobs if j.teacher == job.run.run_id] if job.only_teaches else []
+        if students and all(found[s.run.run_id] in DONE for s in students):
+            found[job.run.run_id] = "not needed"
+    by_id = {job.run.run_id: job for job in plan.jobs}
+    for job in plan.jobs:
+        waits = job.teacher is not None and not by_id[job.teacher].can_teach()
+        if found[job.run.run_id] not in DONE and waits:
+            found[job.run.run_id] = "not run"
+    return found
