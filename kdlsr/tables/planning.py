@@ -18,7 +18,7 @@ from kdlsr.data.prepare import facts_of
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run, apply_override, plan_run
 from kdlsr.tables.forms import FORMS, TeacherKind, Variant, forms_of
-from kdlsr.tables.schema import Cell, Form, Paper, Profile, Setting, Table, read_setting
+from kdlsr.tables.schema import Cell, Form, Method, Paper, Profile, Setting, Table, read_setting
 
 Kind = Literal["baseline", "method", "control"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
@@ -47,6 +47,7 @@ class Request:
         profile: the size.
         seeds: of the students.
         forms: which forms of each method.
+        methods: only rows of these methods; None: all.
         controls: whether their controls are run too.
         overrides: for every run, as on the command line of `kdlsr.train`.
     """
@@ -54,6 +55,7 @@ class Request:
     profile: Profile
     seeds: tuple[int, ...]
     forms: tuple[Form, ...] = FORMS
+    methods: tuple[Method, ...] | None = None
     controls: bool = True
     overrides: tuple[str, ...] = ()
 
@@ -215,7 +217,8 @@ class _Expansion:
         for name, paper in self.table.baselines.items():
             self._baseline(name, None, paper)
         for cell in self.table.cells:
-            self._row(cell)
+            if self.request.methods is None or cell.method in self.request.methods:
+                self._row(cell)
         return PlannedTable(self.table, self.setting, self.request, tuple(self.cells.values()))
 
     @functools.cached_property
@@ -292,7 +295,9 @@ class _Expansion:
         for key, known in self.cells.items():
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
-        key = self._free_key(f"control {self._label(cell.network, cell.student_role)} {variant.name}")
+        key = self._free_key(
+            f"control {self._label(cell.network, cell.student_role)} {variant.name}"
+        )
         self._add(cell, key, variant, self._ordered(overrides), runs, baseline, ())
         return key
 
@@ -363,6 +368,8 @@ class _Expansion:
             return "self", (*self._recipe(cell.network), *asked)
         assert cell.teacher is not None
         model, *options = self._network(cell.teacher, cell.teacher_role)
+        if model == "model=timm":  # as a teacher's name, timm means pretrained weights
+            return "self", (model, *options, *self._recipe(cell.teacher), *asked)
         return model.removeprefix("model="), (*options, *self._recipe(cell.teacher), *asked)
 
     def _epoch(self, published: int | str) -> int | str:
@@ -445,7 +452,8 @@ def _teacher_overrides(student: Sequence[str], run: Run) -> tuple[str, ...]:
     kept = [
         o
         for o in student
-        if o.partition("=")[0].partition(".")[0] not in dropped and o.partition("=")[0] not in RECIPE
+        if o.partition("=")[0].partition(".")[0] not in dropped
+        and o.partition("=")[0] not in RECIPE
     ]
     model = [] if own_model else [f"model={teacher.name}"]
     return ordered([*kept, *model, "loss=ce", f"seed={teacher.seed}", *teacher.overrides])

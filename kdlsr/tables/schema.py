@@ -5,6 +5,7 @@ recipe of its own baseline row. A *table* is a grid of cells on one setting, wit
 values. A *profile* says at which size tables are run. Nothing here composes or plans a run.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,6 +193,7 @@ class Table:
         paper_runs: over how many runs the paper's values are; null: not stated.
         baselines: networks trained by plain cross-entropy and the paper's values for them.
         cells: all others.
+        cells_from: another table, whose baselines and cells are this one's too.
         figure: a figure that is drawn of it besides the intervals.
         hand_made: what `hand_made_distribution` draws.
         profile: the profile it is run at unless another is chosen.
@@ -208,6 +210,7 @@ class Table:
     paper_runs: Annotated[int, AtLeast(1)] | None = None
     baselines: dict[str, Paper | None] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
+    cells_from: str | None = None
     figure: Figure | None = None
     hand_made: HandMade | None = None
     profile: str = "paper"
@@ -282,6 +285,14 @@ def read_table(name: str) -> Table:
         UserError: an unknown key, a wrong value, a network that the setting does not have.
     """
     table = build(Table, _with_name(name), f"experiments/{name}")
+    if table.cells_from is not None:
+        other = read_table(table.cells_from)
+        table = dataclasses.replace(
+            table,
+            baselines=other.baselines | table.baselines,
+            cells=(*other.cells, *table.cells),
+            paper_runs=other.paper_runs,
+        )
     networks = read_setting(table.setting).networks
     for place, used in _networks_used(table):
         if used not in networks:
