@@ -26,7 +26,7 @@ from kdlsr.config.compose import (
     shipped_folder,
 )
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
-from kdlsr.config.schema import Seed
+from kdlsr.config.schema import Seed, read_config
 from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "
     from kdlsr.tables.launching import states
 
     found = states(plan)
-    root = _output_folder(line) / "reports"
+    root = _output_folder(line)
     for table in plan.tables:
         _report_one(console, line, choices, table, found, root)
     return EXIT_OK
@@ -214,11 +214,13 @@ def _report_one(
 ) -> None:
     from kdlsr.reporting.summarise import as_states, summarise
     from kdlsr.reporting.terminal import print_report
+    from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report
 
     report = summarise(table, as_states(found), choices.protocol, line.repeated)
     page = write_report(report, root)
     print_report(console, report)
+    upload_report(report, read_config(compose_config(line.runs)).tracker, page.parent)
     console.print(f"{page}", markup=False, soft_wrap=True)
 
 

@@ -57,14 +57,13 @@ class _Work:
 
     @property
     def task(self) -> Task:
+        teaching = self.teaching
         return Task(
             train=self.streams.train,
             test=self.streams.test,
             validation=self.streams.validation,
             loss=self.run.loss,
-            teacher=self.teaching.network
-            if self.teaching and self.run.loss.needs_teacher
-            else None,
+            teacher=teaching.network if teaching and self.run.loss.needs_teacher else None,
             init_seed=self.run.config.init_seed,
         )
 

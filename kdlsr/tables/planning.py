@@ -16,7 +16,7 @@ from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.execute import store_of
-from kdlsr.runs.plan import Run, apply_override, plan_run
+from kdlsr.runs.plan import Run, apply_override, plan_run, with_seed
 from kdlsr.tables.forms import FORMS, TeacherKind, Variant, forms_of
 from kdlsr.tables.schema import Cell, Form, Method, Paper, Profile, Setting, Table, read_setting
 
@@ -383,11 +383,8 @@ class _Expansion:
         return ordered((*self.base, *overrides))
 
     def _runs(self, overrides: Sequence[str], where: str) -> dict[int, Run]:
-        plain = self._config
-        try:
-            return {seed: _planned_run(plain, overrides, seed) for seed in self.request.seeds}
-        except UserError as error:
-            raise UserError(f"{self.table.name}: {where}: {error}") from error
+        planned = _planned_run(self._config, overrides, f"{self.table.name}: {where}")
+        return {seed: with_seed(planned, seed) for seed in self.request.seeds}
 
 
 def ordered(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -399,12 +396,17 @@ def ordered(overrides: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(last.values(), key=lambda o: "." in o.partition("=")[0]))
 
 
-def _planned_run(base: Mapping[str, Any], overrides: Sequence[str], seed: int) -> Run:
+def _planned_run(base: Mapping[str, Any], overrides: Sequence[str], where: str) -> Run:
     """Plans a run from a composed base, as composing all of it would, but without Hydra."""
     plain = copy.deepcopy(dict(base))
-    for override in ordered((*overrides, f"seed={seed}")):
-        apply_override(plain, override)
-    return plan_run(read_config(plain))
+    try:
+        for override in ordered(overrides):
+            apply_override(plain, override, where=where)
+        config = read_config(plain)
+        return plan_run(config)
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if message.startswith(where) else f"{where}: {error}") from error
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from kdlsr.config import Above, AtLeast, Between, UserError, build, nearest
-from kdlsr.config.compose import shipped_folder
+from kdlsr.config.compose import relative_to_here, shipped_folder
 
 Grade = Literal["P", "S", "V", "D"]
 Role = Literal["weak", "strong"]
@@ -23,6 +23,7 @@ Form = Literal["as_released", "as_written", "standard"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
 TAUGHT: tuple[Method, ...] = ("kd", "re_kd", "de_kd")  # by another network, which a cell names
+SUFFIX = ".yaml"
 SETTINGS = "settings"  # the folder of experiments/ that holds no tables
 
 
@@ -263,7 +264,7 @@ def _counting(name: str) -> tuple[str, int]:
 
 
 def find_tables(chosen: str | Sequence[str]) -> list[Table]:
-    """Reads the tables that a user names: files, or folders of files.
+    """Reads the tables that a user names: files, folders of files, or a user's own `*.yaml`.
 
     Raises:
         UserError: there is no such table, or its file is wrong.
@@ -272,6 +273,8 @@ def find_tables(chosen: str | Sequence[str]) -> list[Table]:
     found: dict[str, None] = {}
     for name in [chosen] if isinstance(chosen, str) else chosen:
         below = [k for k in known if k == name or k.startswith(f"{name.rstrip('/')}/")]
+        if name.endswith(SUFFIX):
+            below = [name]
         if not below:
             raise UserError(f"table={name}: no such table{nearest(name, known)}")
         found |= dict.fromkeys(below)
@@ -279,12 +282,16 @@ def find_tables(chosen: str | Sequence[str]) -> list[Table]:
 
 
 def read_table(name: str) -> Table:
-    """Reads one file of experiments/ strictly.
+    """Reads one file of experiments/, or a user's own, strictly.
+
+    Args:
+        name: below experiments/ without suffix, or the path of a `*.yaml`.
 
     Raises:
         UserError: an unknown key, a wrong value, a network that the setting does not have.
     """
-    table = build(Table, _with_name(name), f"experiments/{name}")
+    shown = name if name.endswith(SUFFIX) else f"experiments/{name}"
+    table = build(Table, _with_name(name), shown)
     if table.cells_from is not None:
         other = read_table(table.cells_from)
         table = dataclasses.replace(
@@ -296,7 +303,7 @@ def read_table(name: str) -> Table:
     networks = read_setting(table.setting).networks
     for place, used in _networks_used(table):
         if used not in networks:
-            where = f"experiments/{name}.{place}"
+            where = f"{shown}.{place}"
             raise UserError(
                 f"{where}: {used} is no network of setting {table.setting}{nearest(used, networks)}"
             )
@@ -313,13 +320,17 @@ def _networks_used(table: Table) -> list[tuple[str, str]]:
 
 
 def read_setting(name: str) -> Setting:
-    """Reads one file of experiments/settings/ strictly."""
-    return build(Setting, _with_name(f"{SETTINGS}/{name}"), f"experiments/{SETTINGS}/{name}")
+    """Reads one file of experiments/settings/, or a user's own, strictly."""
+    file = name if name.endswith(SUFFIX) else f"{SETTINGS}/{name}"
+    shown = name if name.endswith(SUFFIX) else f"experiments/{file}"
+    return build(Setting, _with_name(file) | {"name": Path(name).stem}, shown)
 
 
 def _with_name(name: str) -> dict[str, Any]:
-    path = shipped_folder("experiments") / f"{name}.yaml"
-    return {"name": Path(name).name if name.startswith(SETTINGS) else name} | _read_yaml(path)
+    if name.endswith(SUFFIX):
+        path = relative_to_here(name)
+        return {"name": path.stem} | _read_yaml(path)
+    return {"name": name} | _read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
