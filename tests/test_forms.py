@@ -1,4 +1,4 @@
-"""A row's forms and controls: their weights against papers.md's figures and by gradients."""
+"""A row's forms and controls: their weights against the papers' figures, and by gradients."""
 
 import dataclasses
 

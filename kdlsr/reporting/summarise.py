@@ -45,7 +45,8 @@ FAMILY = (
 )
 COMPATIBLE = (
     "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/3)) at "
-    "best_test, which is what the paper reports; where it prints no deviation, ours stands in."
+    "best_test, which is what the paper reports; where it prints no deviation, ours stands in, and "
+    "where it does not say over how many runs, three are taken."
 )
 MIXED = "Some runs were made in sessions of different device types, threads or torch versions."
 Results = Mapping[str, Result]
@@ -302,10 +303,10 @@ def _target(
     """Returns the paper's value; ours is held against it only at the paper's own size."""
     if cell.paper is None:
         return None
-    paper, is_paper_size = cell.paper, planned.request.profile.overrides is None
+    paper = cell.paper
     ours = top1(complete, "best_test") if complete else None
     held = None
-    if ours is not None and is_paper_size:
+    if ours is not None and planned.request.is_published_size:
         held = compatibility(ours.values, paper.accuracy, paper.deviation)
     assert cell.grade is not None
     return Target(paper.accuracy, paper.deviation, cell.grade, held, paper.note)
@@ -326,7 +327,7 @@ def _caveats(
         said.append(FAMILY.format(count=count))
     if any(run.teacher is not None for run in runs):
         said.append(ONE_TEACHER)
-    if planned.request.profile.overrides is None and any(c.paper for c in planned.cells):
+    if planned.request.is_published_size and any(c.paper for c in planned.cells):
         said.append(COMPATIBLE)
     if any(r["environment"] == "mixed" for r in results.values()):
         said.append(MIXED)

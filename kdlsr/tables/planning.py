@@ -35,6 +35,8 @@ SET_BY_TABLE = (
     "rows",
     "keep_epochs",
 )
+# What a run can be given without being another experiment than the table's.
+NEUTRAL = ("device", "threads", "precision", "compile", "deterministic", "output_dir", "tracker")
 # Of the optimiser: what a teacher takes from its own network's recipe, not from its student.
 RECIPE = ("schedule.lr", "schedule.weight_decay", "schedule.optimizer")
 
@@ -58,6 +60,13 @@ class Request:
     methods: tuple[Method, ...] | None = None
     controls: bool = True
     overrides: tuple[str, ...] = ()
+
+    @property
+    def is_published_size(self) -> bool:
+        """Whether the runs are the paper's: its own setting, nothing of it overridden."""
+        keys = {override.lstrip("+~").partition("=")[0] for override in self.overrides}
+        neutral = {k for k in keys if k.partition(".")[0] in NEUTRAL or k == "dataset.root"}
+        return self.profile.overrides is None and keys == neutral
 
 
 @dataclass(frozen=True)

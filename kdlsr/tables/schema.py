@@ -6,6 +6,7 @@ values. A *profile* says at which size tables are run. Nothing here composes or 
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -258,9 +259,9 @@ def table_names() -> list[str]:
     return sorted(names, key=_counting)
 
 
-def _counting(name: str) -> tuple[str, int]:
-    stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0)
+def _counting(name: str) -> list[tuple[str, int]]:
+    """Sorts table10 after table9, and table4_tiny_imagenet beside table4."""
+    return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def find_tables(chosen: str | Sequence[str]) -> list[Table]:
