@@ -137,6 +137,24 @@ def test_students_of_a_failing_teacher_are_not_run(tmp_path: Path) -> None:
     assert cells["baseline small"]["state"] == "complete"
 
 
+def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Path) -> None:
+    """A method without a control's answer must not look like one that has no control."""
+    folder = _folder(tmp_path / "a")
+    one = ("table=mine.yaml", "seeds=1", "methods=[kd]", "forms=[standard]")
+    assert _reproduce(folder, *one).returncode == 0
+    configs = (folder / "outputs" / "runs").glob("digits-resnet8-ce-s0-*/config.yaml")
+    (control,) = (path.parent for path in configs if "scale: 0.1" in path.read_text())
+    (control / "result.json").write_text(
+        json.dumps({"status": "failed", "error": "broken on purpose"})
+    )
+    ended = _reproduce(folder, *one, "mode=report")
+    assert ended.returncode == 0
+    assert "CE x 0.1: failed" in ended.stdout
+    cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
+    assert cells["weak KD standard"]["uncompared"] == ["CE x 0.1: failed"]
+    assert "not compared with CE x 0.1" in cells["weak KD standard"]["answer"]
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -63,6 +63,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "measures": {name: _estimate(found) for name, found in cell.measures.items()},
         "baseline": _comparison(cell.baseline) if cell.baseline else None,
         "controls": [_comparison(control) for control in cell.controls],
+        "uncompared": list(cell.uncompared),
         "paper": asdict(cell.target) if cell.target else None,
         "teacher_epoch": cell.teacher_epoch,
         "note": cell.note,

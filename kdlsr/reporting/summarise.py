@@ -227,6 +227,7 @@ def _cell(
         found = comparisons.get(_pair(cell, by_key[key]))
         return Comparison(key, by_key[key].name, found) if found else None
 
+    lacking = [by_key[key] for key in _compared_with(cell) if against(key) is None]
     shown = available_protocols(results.values())
     return CellSummary(
         key=cell.key,
@@ -241,10 +242,19 @@ def _cell(
         measures=measures(complete, protocol) if complete else {},
         baseline=against(cell.baseline),
         controls=tuple(c for key in cell.controls if (c := against(key))),
+        uncompared=tuple(f"{other.name}: {_why_not(cell, other, states)}" for other in lacking),
         target=_target(cell, planned, complete),
         teacher_epoch=_numbered_epoch(cell),
         note=cell.omitted or cell.note,
     )
+
+
+def _why_not(cell: PlannedCell, other: PlannedCell, states: Mapping[str, RunState]) -> str:
+    """Says why a cell has no difference to another one."""
+    ours, theirs = _pair(cell, other)
+    if ours == theirs:
+        return "the very same runs"
+    return _cell_state(other if _cell_state(cell, states) == "complete" else cell, states)
 
 
 def _cell_state(cell: PlannedCell, states: Mapping[str, RunState]) -> CellState:
@@ -297,9 +307,7 @@ def read_run(
     )
 
 
-def _target(
-    cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]
-) -> Target | None:
+def _target(cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]) -> Target | None:
     """Returns the paper's value; ours is held against it only at the paper's own size."""
     if cell.paper is None:
         return None

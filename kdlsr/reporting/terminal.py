@@ -94,8 +94,9 @@ def _print_answers(console: Console, report: Report) -> None:
 def _versus(cell: CellSummary) -> list[Text]:
     if not words.has_results(cell):
         return [Text(_state(cell)), Text(words.NOTHING)]
-    several = len(cell.controls) > 1
+    several = len(cell.controls) + len(cell.uncompared) > 1
     controls = [_verdict(c.difference, c.name if several else "") for c in cell.controls]
+    controls += [Text(other) for other in cell.uncompared]
     baseline = _verdict(cell.baseline.difference) if cell.baseline else Text(words.NOTHING)
     return [baseline, Text("\n").join(controls) if controls else Text(words.NOTHING)]
 

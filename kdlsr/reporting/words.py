@@ -133,10 +133,14 @@ def versus_baseline(cell: CellSummary) -> str:
 
 
 def versus_controls(cell: CellSummary) -> list[str]:
-    """Returns the difference to each control with its verdict; the control's name where several."""
-    if len(cell.controls) == 1:
+    """Returns the difference to each control with its verdict; the control's name where several.
+
+    What a cell could not be compared with, its baseline included, follows with the reason.
+    """
+    if len(cell.controls) == 1 and not cell.uncompared:
         return [versus(cell.controls[0].difference)]
-    return [f"{c.name}: {versus(c.difference)}" for c in cell.controls]
+    named = [f"{c.name}: {versus(c.difference)}" for c in cell.controls]
+    return [*named, *cell.uncompared] if has_results(cell) else named
 
 
 def comparisons(cell: CellSummary) -> list[Comparison]:
@@ -154,6 +158,7 @@ def answer(cell: CellSummary) -> str:
     for control in cell.controls:
         towards = f"its control ({control.name})"
         said.append(_TOWARDS[control.difference.verdict].format(towards))
+    said += [f"not compared with {other}" for other in cell.uncompared]
     return "; ".join([*said, *([shortfall(cell)] if shortfall(cell) else [])]) or NOTHING
 
 
@@ -174,7 +179,7 @@ def headline(report: Report) -> str:
 
 def _surviving(methods: Sequence[CellSummary]) -> str:
     winners = [c for c in methods if c.baseline and c.baseline.difference.verdict == "beats"]
-    held = [c for c in winners if c.controls]
+    held = [c for c in winners if c.controls and not c.uncompared]
     kept = [c for c in held if all(k.difference.verdict == "beats" for k in c.controls)]
     return (
         f"Of those that beat it, {len(held)} were also held against their controls, "
