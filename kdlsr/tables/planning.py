@@ -5,6 +5,7 @@ thousands of runs are planned in seconds. It starts nothing.
 """
 
 import copy
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -304,11 +305,18 @@ class _Expansion:
         for key, known in self.cells.items():
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
-        key = self._free_key(
-            f"control {self._label(cell.network, cell.student_role)} {variant.name}"
-        )
+        label = self._label(cell.network, cell.student_role)
+        variant = dataclasses.replace(variant, name=variant.name + self._own_batch(cell))
+        key = self._free_key(f"control {label} {variant.name}")
         self._add(cell, key, variant, self._ordered(overrides), runs, baseline, ())
         return key
+
+    def _own_batch(self, cell: Cell) -> str:
+        """Says the batch size of a row where it is not that of its network's baseline."""
+        usual = self.setting.networks[cell.network].batch_size
+        batch_size = cell.batch_size or usual
+        mapped = self.request.profile.batch_size is not None
+        return "" if mapped or batch_size == usual else f", batch {batch_size}"
 
     def _add(
         self,
