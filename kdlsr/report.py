@@ -25,6 +25,7 @@ from kdlsr.config.compose import (
     shipped_folder,
 )
 from kdlsr.config.entry import EXIT_OK, run_entry_point
+from kdlsr.config.schema import read_tracker_section
 
 if TYPE_CHECKING:
     from kdlsr.reporting.summary import Report
@@ -44,10 +45,10 @@ def quote_filters(override: str) -> str:
 
 def _check_keys(overrides: Sequence[str]) -> None:
     known = yaml.safe_load((shipped_folder("conf") / "report.yaml").read_text()).keys()
-    own = [key for key in known if key not in ("defaults", "hydra")]
+    own = ["tracker", *(key for key in known if key not in ("defaults", "hydra"))]
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~")
-        if key not in own and not key.startswith("hydra"):
+        if key.partition(".")[0] not in own and not key.startswith("hydra"):
             raise UserError(f"unknown key {key}{nearest(key, own)}")
 
 
@@ -63,12 +64,17 @@ def report_on(overrides: Sequence[str]) -> int:
 
     from kdlsr.reporting.any_runs import ReportChoices, command_of, report_runs
     from kdlsr.reporting.terminal import print_report
+    from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report
+    from kdlsr.tracking import read_tracker
 
+    tracker = read_tracker_section(composed.pop("tracker"))
+    read_tracker(tracker.name, tracker.options)
     choices = build(ReportChoices, composed, "")
     folder = relative_to_here(choices.output_dir)
     report = report_runs(choices, folder, command_of(overrides))
     page = write_report(report, folder)
+    upload_report(report, tracker, page.parent)
     console = Console(highlight=False)
     print_report(console, report)
     for note in (*report.notes, *_cell_notes(report)):
