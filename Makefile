@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# dev,ray,slurm also installs the launchers for Ray and Slurm, and so tests them.
+EXTRAS ?= dev
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test lint format
@@ -13,7 +15,7 @@ help: ## Show what there is to make
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@
 
 quickstart: $(VENV)/installed ## Install, then run and report Re-KD, De-KD and Tf-KD on embedded data

@@ -5,29 +5,34 @@ first failure after the others; here every job is composed and planned before an
 and how each ended is read from the store.
 """
 
+import importlib.util
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_automatic_config_search_path
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from kdlsr.config import UserError
-from kdlsr.config.compose import config_folders
+from kdlsr.config.compose import config_folders, shipped_folder
 from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import store_of
+from kdlsr.runs.launchers import InFolder, JobFunction, launch_in_processes
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.store import Result, Status
 from kdlsr.training.hardware import available_cores
 
-JobFunction = Callable[[DictConfig], dict[str, Any]]
+# Which extra brings which of Hydra's plugins.
+EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "slurm"}
 
 
 @dataclass(frozen=True)
@@ -58,21 +63,34 @@ class ConfiguredLauncher:
         if not jobs:
             return []
         launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=function, config=self.master
+            hydra_context=self.context,
+            task_function=InFolder(function, Path.cwd()),
+            config=self.master,
         )
+        complete = [[*self._chosen(job), *job] for job in jobs]
         try:
-            launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+            crashes = launch_in_processes(launcher, self.context, complete)
+            if crashes is not None:
+                return crashes
+            launcher.launch(complete, initial_job_idx=0)
         except Exception as error:  # a job's process that died, as a cluster's launcher tells it
             return [f"the launcher: {type(error).__name__}: {error}".splitlines()[0]]
         return []
+
+    def _chosen(self, job: Sequence[str]) -> list[str]:
+        """Returns `+cluster=...`, which a job must know: its share of the cores is there."""
+        task = cast(list[str], OmegaConf.to_container(self.master.hydra.overrides.task))
+        clusters = [o for o in task if o.lstrip("+").partition("=")[0] == "cluster"]
+        return [override for override in clusters if override not in job]
 
 
 def configure_launcher(overrides: Sequence[str], config_name: str) -> ConfiguredLauncher:
     """Composes the launcher (`hydra/launcher=...`, `+cluster=...`) as `-m` would.
 
     Raises:
-        UserError: Hydra refuses it.
+        UserError: Hydra refuses it, or it is not installed.
     """
+    _drop_options_of_plugins()
     *added, conf = config_folders()
     search_path = create_automatic_config_search_path(None, None, str(conf))
     for folder in added:
@@ -84,8 +102,33 @@ def configure_launcher(overrides: Sequence[str], config_name: str) -> Configured
         run_mode=RunMode.MULTIRUN,
         with_log_configuration=False,
     )
+    _check_installed(master)
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
     return ConfiguredLauncher(master, context)
+
+
+def _drop_options_of_plugins() -> None:
+    """Leaves conf/hydra/launcher alone to say what its options are.
+
+    Two configs of one name, a file's and a plugin's, are deprecated in Hydra.
+    """
+    Plugins.instance()  # imports the plugins, which register theirs
+    registered = ConfigStore.instance().repo.get("hydra", {}).get("launcher", {})
+    for file in (shipped_folder("conf") / "hydra" / "launcher").glob("*.yaml"):
+        registered.pop(file.name, None)
+
+
+def _check_installed(master: DictConfig) -> None:
+    target = str(master.hydra.launcher.get("_target_", ""))
+    for plugin, extra in EXTRAS.items():
+        if f".{plugin}." in target and not _is_installed(plugin):
+            name = f"hydra/launcher={master.hydra.runtime.choices['hydra/launcher']}"
+            raise UserError(f"{name}: not installed; pip install 'kdlsr[{extra}]'")
+
+
+def _is_installed(plugin: str) -> bool:
+    # Without any plugin there is no hydra_plugins either, and to look below it is an error.
+    return all(importlib.util.find_spec(n) for n in ("hydra_plugins", f"hydra_plugins.{plugin}"))
 
 
 @dataclass

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from kdlsr.runs.launch import JobFunction
+from kdlsr.runs.launchers import JobFunction
 from kdlsr.tables.planning import JobState, Plan, PlannedJob
 
 DONE: tuple[JobState, ...] = ("complete", "not needed")

@@ -166,12 +166,17 @@ class PlannedJob:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The overrides with which a launcher starts it."""
+        """The overrides with which a launcher starts it.
+
+        The precision is told, for `auto` may mean another one where the job runs.
+        """
+        precision = f"precision={self.run.precision}"
         keep = (f"keep_epochs=[{','.join(map(str, self.keep))}]",) if self.keep else ()
         until = self.until
         if until is None and self.keep and _is_complete(self.run):
             until = max(self._missing())  # only to make an epoch again
-        return (*self.overrides, *keep, *(() if until is None else (f"until={until}",)))
+        own = [o for o in self.overrides if not o.startswith("precision=")]
+        return (*own, precision, *keep, *(() if until is None else (f"until={until}",)))
 
 
 def _is_complete(run: Run) -> bool:
