@@ -81,7 +81,9 @@ def start_teaching(
     top1 = classification_metrics(test_logits, streams.test.labels)["top1"]
     assert top1 is not None
     after = f" after epoch {source.origin['epoch']}" if source.origin["epoch"] else ""
-    session.say(f"teacher {source.name}{after}: {top1:.2f} % top-1 on the test set")
+    kept = stored.stored_epochs() if stored else 0
+    known = f"; its outputs on {kept} epochs are stored" if kept else ""
+    session.say(f"teacher {source.name}{after}: {top1:.2f} % top-1 on the test set{known}")
     soft_targets = (stored or network()) if run.loss.needs_teacher else None
     return Teaching(soft_targets, network, test_logits, top1, source.origin)
 
@@ -100,7 +102,7 @@ def _stored_teacher(
     teacher = run.config.teacher
     if teacher.store == "off" or not run.loss.needs_teacher:
         return None
-    identity = _outputs_identity(run, source)
+    identity = outputs_identity(run, source)
     shape = (streams.train.samples_per_epoch, run.facts.num_classes)
     outputs = OutputFolder(
         relative_to_here(run.config.output_dir) / FOLDER,
@@ -120,11 +122,12 @@ def _stored_teacher(
     return StoredTeacher(network, outputs, shape, teacher.dtype, run.device)
 
 
-def _outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
+def outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
     """Returns all that moves the bits of a teacher's outputs on a run's views.
 
     Neither the student is among it, nor its loss, initialisation or number of epochs; the
-    batch size is, since the shape of a batch chooses how it is computed.
+    batch size is, since the shape of a batch chooses how it is computed. Threads are torch's
+    at the moment of the call.
     """
     config = run.config
     environment = describe_environment(run.device, run.precision, torch.get_num_threads())

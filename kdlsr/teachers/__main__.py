@@ -78,8 +78,8 @@ def _list(console: Console, root: Path) -> None:
         console.print(_table(stores))
     bound = TeacherConfig.store_limit_gb
     console.print(
-        f"{len(stores)} {'store' if len(stores) == 1 else 'stores'}, {_size(folder_size(root))} "
-        f"in {root} (no more from teacher.store_limit_gb on, {bound:g} GB unless set)",
+        f"{len(stores)} {'store' if len(stores) == 1 else 'stores'} in {root}: "
+        f"{_size(folder_size(root))} of {bound:g} GB (teacher.store_limit_gb, unless set)",
         markup=False,
         soft_wrap=True,
     )

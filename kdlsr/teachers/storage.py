@@ -190,6 +190,13 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
+def stored_epochs(folder: Path) -> int:
+    """Returns of how many epochs a store has outputs, whole or damaged."""
+    return len(
+        {m.group(1) for p in folder.glob("*.npy") if (m := re.match(r"epoch-(\d+)", p.name))}
+    )
+
+
 def folder_size(folder: Path) -> int:
     """Returns the sum of the sizes of all files below `folder`, bytes; 0 if there is none."""
     total = 0
@@ -235,8 +242,7 @@ def _look_at(path: Path) -> StoredOutputs:
         description = json.loads((path / "key.json").read_text())
     except (OSError, ValueError):
         description = {}  # only said to people; the outputs have checksums of their own
-    found = {m.group(1) for p in path.iterdir() if (m := re.match(r"epoch-(\d+)-", p.name))}
-    return StoredOutputs(path, len(found), folder_size(path), description)
+    return StoredOutputs(path, stored_epochs(path), folder_size(path), description)
 
 
 def remove_outputs(root: Path, pattern: str) -> list[StoredOutputs]:
