@@ -16,18 +16,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SilentSession, environment, train_command
+from conftest import Command, SilentSession, environment, train_command
 
 from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
+from kdlsr.data.prepare import load_streams
+from kdlsr.data.stream import Batch
 from kdlsr.runs import teaching
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
-from kdlsr.runs.plan import Run, canonical, plan_run
+from kdlsr.runs.plan import Run, apply_override, canonical, plan_run
 from kdlsr.runs.teaching import TeacherWeights, outputs_identity
 from kdlsr.teachers import __main__ as command
 from kdlsr.teachers import storage
+from kdlsr.teachers.live import LiveTeacher
 from kdlsr.teachers.storage import OutputFolder, list_outputs, remove_outputs
+from kdlsr.teachers.stored import StoredTeacher
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
 
 PROMISED = ("metrics.jsonl", "result.json", "test_logits.npz")
@@ -41,8 +45,10 @@ Student = Callable[..., Run]
 
 
 def _plan(root: Path, *overrides: str) -> Run:
-    common = [*STUDENT, TEACHER, f"output_dir={root}"]
-    return plan_run(read_config(compose_config([*common, *overrides])))
+    plain = compose_config([*STUDENT, TEACHER])  # composed once: it is slow
+    for override in (f"output_dir={root}", *overrides):
+        apply_override(plain, override)
+    return plan_run(read_config(plain))
 
 
 @pytest.fixture(scope="module")
@@ -167,8 +173,6 @@ def test_what_is_stored_is_what_the_network_answers(student: Student, tmp_path: 
     assert path is not None
     model.load_state_dict(read_checkpoint(path)["model"])
     model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    from kdlsr.data.prepare import load_streams
-
     streams = load_streams(
         run.config.dataset,
         data_seed=run.config.data_seed,
@@ -310,6 +314,42 @@ def test_logits_out_of_range_are_an_error_and_are_not_stored(
     assert _parts(tmp_path) == []
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_batches_are_replayed_in_their_order(tmp_path: Path, dtype: str) -> None:
+    asked: list[int] = []
+
+    def network() -> LiveTeacher:
+        asked.append(1)
+        return LiveTeacher(torch.nn.Flatten(), dtype, torch.device("cpu"), None)
+
+    views = torch.randn(8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    batches = [Batch(v, torch.zeros(len(v)), torch.zeros(len(v))) for v in views.split(3)]
+    rounded = views.flatten(1).to(getattr(torch, dtype)).float()
+    for _ in range(3):
+        teacher = StoredTeacher(network, _folder(tmp_path), (8, 4), dtype, torch.device("cpu"))
+        for epoch, order in ((0, batches), (1, batches[1:] + batches[:1])):
+            teacher.begin_epoch(epoch)
+            answers = [teacher.logits(batch) for batch in order]
+            teacher.end_epoch()
+            expected = rounded if epoch == 0 else rounded.roll(-3, dims=0)
+            assert torch.equal(torch.cat(answers), expected)
+            assert all(answer.dtype == torch.float32 for answer in answers)
+            assert not any(answer.is_inference() for answer in answers)
+    assert len(asked) == 2
+
+
+def test_an_epoch_that_was_not_finished_is_not_stored(tmp_path: Path) -> None:
+    network = LiveTeacher(torch.nn.Flatten(), "float16", torch.device("cpu"), None)
+    teacher = StoredTeacher(
+        lambda: network, _folder(tmp_path), (8, 4), "float16", torch.device("cpu")
+    )
+    views = torch.ones(3, 1, 2, 2)
+    teacher.begin_epoch(0)
+    teacher.logits(Batch(views, torch.zeros(3), torch.zeros(3)))
+    teacher.end_epoch()
+    assert not list(tmp_path.glob("key/*.npy"))
+
+
 # ---------------------------------------------------------------- faults
 
 
@@ -413,6 +453,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
+from kdlsr.teachers.live import LiveTeacher
 from kdlsr.teachers.storage import OutputFolder
 folder = OutputFolder(Path(sys.argv[1]), "key", {}, 1.0, print)
 for n in range(10**6):
@@ -598,3 +639,48 @@ def test_listing_needs_no_torch(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+# ---------------------------------------------------------------- on a GPU
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
+
+
+@pytest.mark.cuda
+@needs_gpu
+def test_stored_outputs_on_a_gpu_end_in_the_same_bytes(train: Command, tmp_path: Path) -> None:
+    chosen = [*STUDENT, TEACHER, "device=cuda", "deterministic=true"]
+    for overrides in (
+        ["teacher.store=off", "output_dir=live"],
+        ["loss.tau=2", "output_dir=kept"],
+        ["output_dir=kept"],
+    ):
+        done = train(*chosen, *overrides)
+        assert done.returncode == 0, done.stderr
+    assert "outputs on 3 epochs are stored" in done.stdout
+    for folder in (tmp_path / "live" / "runs").iterdir():
+        for file in PROMISED:
+            again = tmp_path / "kept" / "runs" / folder.name / file
+            assert (folder / file).read_bytes() == again.read_bytes()
+
+
+@pytest.mark.cuda
+@needs_gpu
+@pytest.mark.parametrize("turn", ["recorded", "replayed"])
+def test_a_step_with_stored_outputs_does_not_wait_for_the_device(tmp_path: Path, turn: str) -> None:
+    device = torch.device("cuda")
+    network = LiveTeacher(torch.nn.Flatten(), "float16", device, None)
+    teacher = StoredTeacher(lambda: network, _folder(tmp_path), (8, 4), "float16", device)
+    views = torch.arange(32.0, device=device).reshape(8, 1, 2, 2)
+    batches = [Batch(v, v[:, 0, 0, 0].long(), v[:, 0, 0, 0].long()) for v in views.split(3)]
+    for _ in range(2 if turn == "replayed" else 1):
+        teacher.begin_epoch(0)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            answers = [teacher.logits(batch) for batch in batches]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        teacher.end_epoch()
+    assert torch.equal(torch.cat(answers), views.flatten(1))
+    assert len(list(tmp_path.glob("key/epoch-*.npy"))) == 1

@@ -131,9 +131,9 @@ def outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
     """
     config = run.config
     environment = describe_environment(run.device, run.precision, torch.get_num_threads())
-    hardware = ["device_type", "device", "cpu_capability", "torch"]
+    hardware = ["device_type", "device", "torch"]
     if run.device.type == "cpu":
-        hardware.append("threads")
+        hardware += ["cpu_capability", "threads"]
     return {
         "numerics": NUMERICS,
         "teacher": _weights_identity(run, source),

@@ -75,25 +75,24 @@ class OutputFolder:
         A file that disagrees with its checksum, or has another shape or dtype, is removed.
         Checksums are verified once in a process.
         """
-        for path in _files(self.path, part):
-            try:
-                if _is_whole(path):
-                    logits: Logits = np.load(path, mmap_mode="c", allow_pickle=False)
-                    if logits.shape == shape and logits.dtype == dtype:
-                        return logits
+        try:
+            for path in _files(self.path, part):
+                logits = _map(path) if _is_whole(path) else None
+                if logits is not None and logits.shape == shape and logits.dtype == dtype:
+                    return logits
                 self._say(f"{path} disagrees with its checksum or key; it is computed again")
                 path.unlink(missing_ok=True)
-            except FileNotFoundError:
-                continue  # let go by another process at this moment
-            except OSError as error:
-                self._say(f"{path}: {error.strerror or error}; it is computed again")
+        except FileNotFoundError:
+            return None  # let go by another process at this moment
+        except OSError as error:
+            self._say(f"{self.path}: {error.strerror or error}; {part} is computed again")
         return None
 
     def write(self, part: str, logits: Logits) -> None:
         """Stores logits (N, K), all finite, unless another process has, or there is no room."""
-        if not self.is_open or not self._has_room(logits.nbytes):
-            return
         try:
+            if not self.is_open or not self._has_room(logits.nbytes):
+                return
             self.path.mkdir(parents=True, exist_ok=True)
             self._remove_abandoned()
             self._describe()
@@ -102,6 +101,13 @@ class OutputFolder:
                 self._size += logits.nbytes
         except OSError as error:
             self._close(f"{self.path}: {error.strerror or error}")
+
+    def stored_epochs(self) -> int:
+        """Returns of how many epochs there are outputs, whole or damaged."""
+        try:
+            return stored_epochs(self.path)
+        except OSError:
+            return 0  # reading them will say why
 
     def _has_room(self, size: int) -> bool:
         now = time.monotonic()
@@ -195,6 +201,12 @@ def stored_epochs(folder: Path) -> int:
     return len(
         {m.group(1) for p in folder.glob("*.npy") if (m := re.match(r"epoch-(\d+)", p.name))}
     )
+
+
+def _map(path: Path) -> Logits:
+    # Copy-on-write: torch takes no array that cannot be written.
+    logits: Logits = np.load(path, mmap_mode="c", allow_pickle=False)
+    return logits
 
 
 def folder_size(folder: Path) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kdlsr.data.stream import Batch, EvalStream
 from kdlsr.teachers.live import DTYPES, LiveTeacher
-from kdlsr.teachers.storage import TEST, Logits, OutputFolder, epoch_part, stored_epochs
+from kdlsr.teachers.storage import TEST, Logits, OutputFolder, epoch_part
 
 RESIDENT_SHARE = 0.1  # of a GPU's free memory that an epoch's outputs may take
 
@@ -99,7 +99,7 @@ class StoredTeacher:
 
     def stored_epochs(self) -> int:
         """Returns of how many epochs there are outputs, looked for now."""
-        return stored_epochs(self._outputs.path)
+        return self._outputs.stored_epochs()
 
     def _placed(self, stored: Logits) -> Tensor:
         """On a GPU in one copy, if it fits; otherwise it stays mapped, read batch by batch."""
