@@ -16,8 +16,8 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@
 
-quickstart: $(VENV)/installed ## Install, then train with and without teachers on embedded data
-	$(BIN)/python -m kdlsr.train -m +sweep=quickstart
+quickstart: $(VENV)/installed ## Install, then run and report Re-KD, De-KD and Tf-KD on embedded data
+	$(BIN)/python -m kdlsr.reproduce table=quickstart
 
 test: $(VENV)/installed ## Install, then run the test suite
 	$(BIN)/python -m pytest --numprocesses auto

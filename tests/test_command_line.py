@@ -70,7 +70,7 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
         (["dataset=image_folder"], "dataset.root="),
         (["dataset=image_folder", "dataset.root=/nowhere"], "/nowhere"),
         (["dataset=digits", "seed=0,1"], "seed=0,1 is several values: add -m to sweep over them"),
-        (["+sweep=quickstart"], "-m"),
+        (["+sweep=tau_alpha"], "-m"),
         (["loss=lsr", "loss.alpha=${nothing}"], "nothing"),
         (["loss.tau=[1"], "loss.tau=[1"),
         ([*ONE_EPOCH, "output_dir=/dev/null/here"], "/dev/null"),
@@ -280,11 +280,21 @@ def linear(
     ]
 
 
-def test_the_quickstart_runs_each_row_over_its_seeds(train: Command) -> None:
-    small = ["dataset.subset=128", "schedule.epochs=2", "model.width=4", "seed=0,1"]
-    done = train("-m", "+sweep=quickstart", *small)
+ROWS = """# @package _global_
+rows:
+  "plain": []
+  "smoothed": [loss=lsr]
+  "taught": [loss=kd, teacher=self]
+"""
+
+
+def test_a_sweep_with_named_rows_runs_each_over_its_seeds(train: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep" / "three.yaml").write_text(ROWS)
+    small = [*ONE_EPOCH, "dataset.subset=128", "seed=0,1"]
+    done = train("--config-dir", "mine", "-m", "+sweep=three", *small)
     assert done.returncode == 0, done.stderr
-    for row in ("baseline, weak", "LSR", "Re-KD: weak teaches strong", "Tf-KD self", "Tf-KD reg"):
+    for row in ("plain", "smoothed", "taught"):
         assert row in done.stdout
 
 

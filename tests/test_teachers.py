@@ -184,3 +184,65 @@ def test_an_ls_trained_teacher_is_another_run(plan: Any) -> None:
     smoothed = plan("loss=kd", "teacher=self", 'teacher.overrides=["loss=lsr","loss.alpha=0.1"]')
     assert _teacher(smoothed).config.loss.name == "lsr"
     assert _teacher(smoothed).run_id != _teacher(plan("loss=kd", "teacher=self")).run_id
+
+
+def test_double_training_begins_with_its_teachers_weights_and_uses_no_soft_targets(
+    plan: Any,
+) -> None:
+    """With a vanishing rate the network stays what it started as: the teacher."""
+    frozen = [
+        "schedule.lr=1e-12",
+        "schedule.weight_decay=0.0",
+        'teacher.overrides=["schedule.lr=0.1"]',
+    ]
+    run = plan("teacher=self", "start=teacher", "schedule.epochs=1", *frozen)
+    assert not run.loss.needs_teacher
+    result = complete_run(run, SilentSession())
+    assert result["teacher"]["run_id"] == _teacher(run).run_id
+    start = plan("schedule.epochs=1", *frozen[:2])  # the same, from drawn weights
+    drawn = complete_run(start, SilentSession())
+    store = store_of(run.config)
+    weights = [
+        read_checkpoint(checkpoint_path(store.run(r.run_id).checkpoints, 1))["model"]
+        for r in (run, _teacher(run), start)
+    ]
+    name = next(k for k in weights[0] if k.endswith("weight") and weights[0][k].dim() == 4)
+    assert torch.allclose(weights[0][name], weights[1][name], atol=1e-6)
+    assert not torch.allclose(weights[2][name], weights[1][name], atol=1e-3)
+    assert result["protocols"]["last"]["test"] != drawn["protocols"]["last"]["test"]
+
+
+def test_where_a_run_starts_is_part_of_its_identity(plan: Any) -> None:
+    started, plain = plan("teacher=self", "start=teacher"), plan()
+    assert started.cell_id != plain.cell_id
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["start=teacher"], "start=teacher needs a teacher"),
+        (["start=teacher", "teacher=resnet20"], "teacher=resnet20 is another network"),
+        (["start=nowhere", "teacher=self"], "expected one of scratch, teacher"),
+        (["until=4"], "until=4: the run has 3 epochs"),
+        (["until=0"], "until=0 is not possible"),
+    ],
+)
+def test_a_start_or_an_end_that_cannot_be_is_refused(
+    plan: Any, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        plan(*overrides)
+
+
+def test_a_run_until_an_epoch_is_a_prefix_that_goes_on(plan: Any, tmp_path: Path) -> None:
+    """The same identity, the same bits in the end."""
+    prefix, whole = plan("until=1"), plan()
+    assert prefix.run_id == whole.run_id
+    checkpoint_of(prefix, 1, SilentSession())
+    folder = store_of(whole.config).run(whole.run_id)
+    assert folder.status() == "incomplete"
+    complete_run(whole, SilentSession())
+    fresh = plan(f"output_dir={tmp_path / 'fresh'}")
+    complete_run(fresh, SilentSession())
+    again = store_of(fresh.config).run(fresh.run_id)
+    assert (folder.path / "result.json").read_bytes() == (again.path / "result.json").read_bytes()

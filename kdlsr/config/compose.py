@@ -4,6 +4,7 @@ Hydra's own `main` ends every error with exit code 1 and several lines; here its
 come through, so that an entry point can turn them into one line and exit code 2.
 """
 
+import copy
 import functools
 import os
 import re
@@ -18,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdlsr.config.errors import UserError
@@ -86,24 +87,20 @@ def compose_config(overrides: Sequence[str], config_name: str = "train") -> dict
     Raises:
         UserError: Hydra or OmegaConf refuse it.
     """
-    return _plain_copy(_compose_cached(tuple(overrides), config_name, tuple(config_folders())))
-
-
-def _plain_copy(config: DictConfig) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    return copy.deepcopy(_compose_cached(tuple(overrides), config_name, tuple(config_folders())))
 
 
 @functools.lru_cache(maxsize=512)
 def _compose_cached(
     overrides: tuple[str, ...], config_name: str, folders: tuple[Path, ...]
-) -> DictConfig:
+) -> dict[str, Any]:
     register_model_teachers(folders)
     search = ",".join(f"file://{folder}" for folder in folders[:-1])
     extra = [f"hydra.searchpath=[{search}]"] if search else []
     try:
         with _hydra_ready():
-            config: DictConfig = compose(config_name, overrides=[*overrides, *extra])
-            return config
+            config = compose(config_name, overrides=[*overrides, *extra])
+            return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error, overrides)) from error
 

@@ -210,6 +210,15 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     return build(RunConfig, values, "")
 
 
+def read_tracker_section(values: Any) -> TrackerConfig:
+    """Builds a `TrackerConfig` from the section `tracker` of any composed config.
+
+    Raises:
+        UserError: an unknown key, a wrong type.
+    """
+    return build(TrackerConfig, _gather_options(TrackerConfig, values, "tracker"), "tracker")
+
+
 # Read where a sweep is launched, not by any of its runs.
 _LAUNCH_ONLY = ("rows",)
 

@@ -45,7 +45,8 @@ FAMILY = (
 )
 COMPATIBLE = (
     "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/3)) at "
-    "best_test, which is what the paper reports; where it prints no deviation, ours stands in."
+    "best_test, which is what the paper reports; where it prints no deviation, ours stands in, and "
+    "where it does not say over how many runs, three are taken."
 )
 MIXED = "Some runs were made in sessions of different device types, threads or torch versions."
 Results = Mapping[str, Result]
@@ -226,6 +227,7 @@ def _cell(
         found = comparisons.get(_pair(cell, by_key[key]))
         return Comparison(key, by_key[key].name, found) if found else None
 
+    lacking = [by_key[key] for key in _compared_with(cell) if against(key) is None]
     shown = available_protocols(results.values())
     return CellSummary(
         key=cell.key,
@@ -240,10 +242,19 @@ def _cell(
         measures=measures(complete, protocol) if complete else {},
         baseline=against(cell.baseline),
         controls=tuple(c for key in cell.controls if (c := against(key))),
+        uncompared=tuple(f"{other.name}: {_why_not(cell, other, states)}" for other in lacking),
         target=_target(cell, planned, complete),
         teacher_epoch=_numbered_epoch(cell),
         note=cell.omitted or cell.note,
     )
+
+
+def _why_not(cell: PlannedCell, other: PlannedCell, states: Mapping[str, RunState]) -> str:
+    """Says why a cell has no difference to another one."""
+    ours, theirs = _pair(cell, other)
+    if ours == theirs:
+        return "the very same runs"
+    return _cell_state(other if _cell_state(cell, states) == "complete" else cell, states)
 
 
 def _cell_state(cell: PlannedCell, states: Mapping[str, RunState]) -> CellState:
@@ -296,16 +307,14 @@ def read_run(
     )
 
 
-def _target(
-    cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]
-) -> Target | None:
+def _target(cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]) -> Target | None:
     """Returns the paper's value; ours is held against it only at the paper's own size."""
     if cell.paper is None:
         return None
-    paper, is_paper_size = cell.paper, planned.request.profile.overrides is None
+    paper = cell.paper
     ours = top1(complete, "best_test") if complete else None
     held = None
-    if ours is not None and is_paper_size:
+    if ours is not None and planned.request.is_published_size:
         held = compatibility(ours.values, paper.accuracy, paper.deviation)
     assert cell.grade is not None
     return Target(paper.accuracy, paper.deviation, cell.grade, held, paper.note)
@@ -326,7 +335,7 @@ def _caveats(
         said.append(FAMILY.format(count=count))
     if any(run.teacher is not None for run in runs):
         said.append(ONE_TEACHER)
-    if planned.request.profile.overrides is None and any(c.paper for c in planned.cells):
+    if planned.request.is_published_size and any(c.paper for c in planned.cells):
         said.append(COMPATIBLE)
     if any(r["environment"] == "mixed" for r in results.values()):
         said.append(MIXED)

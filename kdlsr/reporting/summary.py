@@ -86,6 +86,7 @@ class CellSummary:
         measures: MEASURES, and `agreement` and `kl` where there is a teacher, likewise.
         baseline: against the cell's baseline.
         controls: against its controls.
+        uncompared: what else it was to be compared with, and why it was not, a line each.
         target: the paper's value.
         teacher_epoch: of a teacher that is taken at a numbered epoch, in its own schedule.
         note: what is to be known of it.
@@ -103,6 +104,7 @@ class CellSummary:
     group: str | None = None
     baseline: Comparison | None = None
     controls: tuple[Comparison, ...] = ()
+    uncompared: tuple[str, ...] = ()
     target: Target | None = None
     teacher_epoch: int | None = None
     note: str | None = None

@@ -1,4 +1,4 @@
-"""A sweep: all of its runs planned and checked first, then handed to Hydra's launcher.
+"""Jobs for Hydra's launcher: a sweep's, or a layer's of a plan; all planned before any starts.
 
 Hydra's own sweeper would start the first job before it has seen the last, and raise the
 first failure after the others; here every job is composed and planned before any starts,
@@ -39,27 +39,67 @@ class Job:
     row: str | None = None
 
 
+@dataclass(frozen=True)
+class ConfiguredLauncher:
+    """The launcher that the user configured, for any number of batches of jobs."""
+
+    master: DictConfig
+    context: HydraContext
+
+    def launch(self, function: JobFunction, jobs: Sequence[Sequence[str]]) -> list[str]:
+        """Runs jobs, each a list of overrides; one that fails does not stop the others.
+
+        Returns:
+            What the launcher said of jobs whose process died, a line each.
+
+        Raises:
+            UserError: the launcher is not installed.
+        """
+        if not jobs:
+            return []
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.context, task_function=function, config=self.master
+        )
+        try:
+            launcher.launch([list(job) for job in jobs], initial_job_idx=0)
+        except Exception as error:  # a job's process that died, as a cluster's launcher tells it
+            return [f"the launcher: {type(error).__name__}: {error}".splitlines()[0]]
+        return []
+
+
+def configure_launcher(overrides: Sequence[str], config_name: str) -> ConfiguredLauncher:
+    """Composes the launcher (`hydra/launcher=...`, `+cluster=...`) as `-m` would.
+
+    Raises:
+        UserError: Hydra refuses it.
+    """
+    *added, conf = config_folders()
+    search_path = create_automatic_config_search_path(None, None, str(conf))
+    for folder in added:
+        search_path.prepend(provider="command-line", path=f"file://{folder}")
+    hydra = Hydra.create_main_hydra2(task_name=config_name, config_search_path=search_path)
+    master = hydra.compose_config(
+        config_name=config_name,
+        overrides=list(overrides),
+        run_mode=RunMode.MULTIRUN,
+        with_log_configuration=False,
+    )
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
+    return ConfiguredLauncher(master, context)
+
+
 @dataclass
 class Sweep:
     """A sweep's jobs and the launcher that the user configured for them."""
 
     jobs: list[Job]
-    master: DictConfig
-    context: HydraContext
+    launcher: ConfiguredLauncher
     crashes: list[str] = field(default_factory=list)
 
     def launch(self, function: JobFunction) -> None:
         """Runs the jobs that are not complete; a job that fails does not stop the others."""
-        waiting = [job for job in self.jobs if job_status(job) != "complete"]
-        if not waiting:
-            return
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.context, task_function=function, config=self.master
-        )
-        try:
-            launcher.launch([list(job.overrides) for job in waiting], initial_job_idx=0)
-        except Exception as error:  # a job's process that died, as a cluster's launcher tells it
-            self.crashes.append(f"the launcher: {type(error).__name__}: {error}".splitlines()[0])
+        waiting = [job.overrides for job in self.jobs if job_status(job) != "complete"]
+        self.crashes += self.launcher.launch(function, waiting)
 
 
 def job_status(job: Job) -> Status:
@@ -81,21 +121,11 @@ def plan_sweep(overrides: Sequence[str], config_name: str) -> Sweep:
     Raises:
         UserError: a job is impossible; the message names it.
     """
-    *added, conf = config_folders()
-    search_path = create_automatic_config_search_path(None, None, str(conf))
-    for folder in added:
-        search_path.prepend(provider="command-line", path=f"file://{folder}")
-    hydra = Hydra.create_main_hydra2(task_name=config_name, config_search_path=search_path)
-    master = hydra.compose_config(
-        config_name=config_name,
-        overrides=list(overrides),
-        run_mode=RunMode.MULTIRUN,
-        with_log_configuration=False,
-    )
+    launcher = configure_launcher(overrides, config_name)
+    master, context = launcher.master, launcher.context
     _check_sweeper(master)
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(master))
     jobs = [_plan_job(context, master, row, chosen) for row, chosen in _expand(context, master)]
-    return Sweep(_distinct(jobs), master, context)
+    return Sweep(_distinct(jobs), launcher)
 
 
 def _check_sweeper(master: DictConfig) -> None:

@@ -3,6 +3,7 @@
 Planning loads no data and trains nothing; whatever is wrong with a config is found here.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -208,10 +209,26 @@ def _check_start(run: Run) -> None:
 
 def _plan_teacher(config: RunConfig, facts: Facts) -> Run | TeacherFile:
     if config.teacher.name not in NO_RUN:
-        return plan_run(teacher_config(config))
+        return _planned_once(canonical(as_plain(teacher_config(config))))
     if config.teacher.name == "timm":
         return _plan_timm(config.teacher, facts)
     return _plan_file(config, facts)
+
+
+@functools.lru_cache(maxsize=1024)
+def _planned_once(config: str) -> Run:
+    """Plans the run of a config given as JSON: students of one teacher plan it once."""
+    return plan_run(read_config(json.loads(config)))
+
+
+def with_seed(run: Run, seed: int) -> Run:
+    """Returns the same run with another seed (and `init_seed` and `data_seed` with it).
+
+    Nothing else of a plan depends on the student's seed: teachers have their own.
+    """
+    config = dataclasses.replace(run.config, seed=seed, init_seed=seed, data_seed=seed)
+    seeded = dataclasses.replace(run, config=config)
+    return dataclasses.replace(seeded, run_id=_run_id(seeded))
 
 
 def _plan_timm(teacher: TeacherConfig, facts: Facts) -> TeacherFile:
@@ -272,56 +289,71 @@ def _set_seed(plain: dict[str, Any], seed: Any) -> None:
     plain["seed"] = plain["init_seed"] = plain["data_seed"] = seed
 
 
-def apply_override(plain: dict[str, Any], override: str, only: str | None = None) -> None:
+def apply_override(
+    plain: dict[str, Any], override: str, only: str | None = None, where: str = "teacher.overrides"
+) -> None:
     """Changes a plain config as the command line would: `loss=lsr` or `loss.alpha=0.1`.
 
     Args:
         plain: nested plain values, changed in place.
-        override: one override of `teacher.overrides`.
+        override: one override, as in `teacher.overrides`.
         only: the one section that may be changed.
+        where: what a message says first.
 
     Raises:
         UserError: it cannot be read, or names what is not there.
     """
     try:
-        parsed = OverridesParser.create().parse_override(override)
-        key, value = parsed.get_key_element().lstrip("+~"), parsed.value()
+        key, value = copy.deepcopy(_parsed(override))
     except Exception as error:  # Hydra's parser raises exceptions of several unrelated kinds
-        raise UserError(f"teacher.overrides: cannot read {override!r}") from error
+        raise UserError(f"{where}: cannot read {override!r}") from error
     group = key.partition(".")[0]
     if only is not None and group != only:
-        raise UserError(f"teacher.overrides: {override!r} does not change the {only}")
+        raise UserError(f"{where}: {override!r} does not change the {only}")
     if key == "seed":
         _set_seed(plain, value)
     elif key in GROUPS:
         plain[key] = option(key, str(value))
     else:
-        _set_by_path(plain, key, value)
+        _set_by_path(plain, key, value, where)
 
 
-def _set_by_path(plain: dict[str, Any], key: str, value: Any) -> None:
+@functools.lru_cache(maxsize=4096)
+def _parsed(override: str) -> tuple[str, Any]:
+    """Returns an override's key and value; a plan reads the same ones again and again."""
+    parsed = OverridesParser.create().parse_override(override)
+    return parsed.get_key_element().lstrip("+~"), parsed.value()
+
+
+def _set_by_path(plain: dict[str, Any], key: str, value: Any, where: str) -> None:
     *parents, leaf = key.split(".")
     section: Any = plain
     for parent in parents:
         section = section.get(parent) if isinstance(section, dict) else None
     if not isinstance(section, dict) or leaf not in section:
         known = section if isinstance(section, dict) else plain
-        raise UserError(f"teacher.overrides: unknown key {key}{nearest(leaf, known)}")
+        raise UserError(f"{where}: unknown key {key}{nearest(leaf, known)}")
     section[leaf] = value
 
 
 def _with_identity(run: Run) -> Run:
+    cell_id = _readable_id(_words(run), _identity(run, with_seeds=False))
+    return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)
+
+
+def _run_id(run: Run) -> str:
     config = run.config
-    parts = [config.dataset.name, config.model.name, config.loss.name]
-    if run.teacher is not None:
-        parts += ["from", config.teacher.name]
-    seeds = sorted({config.init_seed, config.data_seed})
-    seed = f"s{config.init_seed}" + (f"d{config.data_seed}" if len(seeds) > 1 else "")
-    return dataclasses.replace(
-        run,
-        run_id=_readable_id([*parts, seed], _identity(run, with_seeds=True)),
-        cell_id=_readable_id(parts, _identity(run, with_seeds=False)),
-    )
+    seed = f"s{config.init_seed}"
+    if config.data_seed != config.init_seed:
+        seed += f"d{config.data_seed}"
+    return _readable_id([*_words(run), seed], _identity(run, with_seeds=True))
+
+
+def _words(run: Run) -> list[str]:
+    """Returns what a reader of an id recognises a run by."""
+    config = run.config
+    taught = ["from", config.teacher.name] if run.teacher is not None else []
+    return [config.dataset.name, config.model.name, config.loss.name, *taught]
 
 
 def _readable_id(parts: list[str], identity: dict[str, Any]) -> str:
@@ -338,7 +370,7 @@ def canonical(value: Any) -> str:
 def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     """Returns all that is meant to move a run's numbers, and nothing else."""
     config = run.config
-    schedule = as_plain(config)["schedule"]
+    schedule = dataclasses.asdict(config.schedule)
     for resolved in ("optimizer", "lr", "weight_decay", "sgd"):
         del schedule[resolved]
     identity: dict[str, Any] = {

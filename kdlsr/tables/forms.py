@@ -48,7 +48,7 @@ def forms_of(cell: Cell, classes: int, chosen: Iterable[Form] = FORMS) -> list[V
     Args:
         cell: the row, with the hyper-parameters of the paper.
         classes: K of the data set it is run on. `as_released` keeps the row's weights there
-            (papers.md 1.5: multiplier m K / 100).
+            (multiplier m K / 100).
         chosen: of `as_released`, `as_written`, `standard`; those that a method does not have
             are left out.
     """
@@ -131,7 +131,7 @@ def _scale_control(scale: float) -> Variant:
 
 
 def _lsr_control(cell: Cell, multiplier: float, classes: int) -> Variant:
-    """Label smoothing with the very gradient of the released Tf-KD_reg (papers.md 1.5)."""
+    """Label smoothing with the very gradient of the released Tf-KD_reg: `equivalent_lsr`."""
     assert cell.tau is not None
     epsilon, scale = equivalent_lsr(
         cell.alpha, cell.tau, cell.correct_probability, multiplier, classes

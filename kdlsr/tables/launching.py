@@ -7,7 +7,6 @@ from typing import Protocol
 from kdlsr.runs.launch import JobFunction
 from kdlsr.tables.planning import JobState, Plan, PlannedJob
 
-
 DONE: tuple[JobState, ...] = ("complete", "not needed")
 WILL_RUN: tuple[JobState, ...] = ("failed", "incomplete", "not started")
 

@@ -5,6 +5,7 @@ thousands of runs are planned in seconds. It starts nothing.
 """
 
 import copy
+import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +17,9 @@ from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.execute import store_of
-from kdlsr.runs.plan import Run, apply_override, plan_run
+from kdlsr.runs.plan import Run, apply_override, plan_run, with_seed
 from kdlsr.tables.forms import FORMS, TeacherKind, Variant, forms_of
-from kdlsr.tables.schema import Cell, Form, Paper, Profile, Setting, Table, read_setting
+from kdlsr.tables.schema import Cell, Form, Method, Paper, Profile, Setting, Table, read_setting
 
 Kind = Literal["baseline", "method", "control"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
@@ -35,6 +36,8 @@ SET_BY_TABLE = (
     "rows",
     "keep_epochs",
 )
+# What a run can be given without being another experiment than the table's.
+NEUTRAL = ("device", "threads", "precision", "compile", "deterministic", "output_dir", "tracker")
 # Of the optimiser: what a teacher takes from its own network's recipe, not from its student.
 RECIPE = ("schedule.lr", "schedule.weight_decay", "schedule.optimizer")
 
@@ -47,6 +50,7 @@ class Request:
         profile: the size.
         seeds: of the students.
         forms: which forms of each method.
+        methods: only rows of these methods; None: all.
         controls: whether their controls are run too.
         overrides: for every run, as on the command line of `kdlsr.train`.
     """
@@ -54,8 +58,16 @@ class Request:
     profile: Profile
     seeds: tuple[int, ...]
     forms: tuple[Form, ...] = FORMS
+    methods: tuple[Method, ...] | None = None
     controls: bool = True
     overrides: tuple[str, ...] = ()
+
+    @property
+    def is_published_size(self) -> bool:
+        """Whether the runs are the paper's: its own setting, nothing of it overridden."""
+        keys = {override.lstrip("+~").partition("=")[0] for override in self.overrides}
+        neutral = {k for k in keys if k.partition(".")[0] in NEUTRAL or k == "dataset.root"}
+        return self.profile.overrides is None and keys == neutral
 
 
 @dataclass(frozen=True)
@@ -215,7 +227,8 @@ class _Expansion:
         for name, paper in self.table.baselines.items():
             self._baseline(name, None, paper)
         for cell in self.table.cells:
-            self._row(cell)
+            if self.request.methods is None or cell.method in self.request.methods:
+                self._row(cell)
         return PlannedTable(self.table, self.setting, self.request, tuple(self.cells.values()))
 
     @functools.cached_property
@@ -292,9 +305,18 @@ class _Expansion:
         for key, known in self.cells.items():
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
-        key = self._free_key(f"control {self._label(cell.network, cell.student_role)} {variant.name}")
+        label = self._label(cell.network, cell.student_role)
+        variant = dataclasses.replace(variant, name=variant.name + self._own_batch(cell))
+        key = self._free_key(f"control {label} {variant.name}")
         self._add(cell, key, variant, self._ordered(overrides), runs, baseline, ())
         return key
+
+    def _own_batch(self, cell: Cell) -> str:
+        """Says the batch size of a row where it is not that of its network's baseline."""
+        usual = self.setting.networks[cell.network].batch_size
+        batch_size = cell.batch_size or usual
+        mapped = self.request.profile.batch_size is not None
+        return "" if mapped or batch_size == usual else f", batch {batch_size}"
 
     def _add(
         self,
@@ -363,6 +385,8 @@ class _Expansion:
             return "self", (*self._recipe(cell.network), *asked)
         assert cell.teacher is not None
         model, *options = self._network(cell.teacher, cell.teacher_role)
+        if model == "model=timm":  # as a teacher's name, timm means pretrained weights
+            return "self", (model, *options, *self._recipe(cell.teacher), *asked)
         return model.removeprefix("model="), (*options, *self._recipe(cell.teacher), *asked)
 
     def _epoch(self, published: int | str) -> int | str:
@@ -376,11 +400,8 @@ class _Expansion:
         return ordered((*self.base, *overrides))
 
     def _runs(self, overrides: Sequence[str], where: str) -> dict[int, Run]:
-        plain = self._config
-        try:
-            return {seed: _planned_run(plain, overrides, seed) for seed in self.request.seeds}
-        except UserError as error:
-            raise UserError(f"{self.table.name}: {where}: {error}") from error
+        planned = _planned_run(self._config, overrides, f"{self.table.name}: {where}")
+        return {seed: with_seed(planned, seed) for seed in self.request.seeds}
 
 
 def ordered(overrides: Iterable[str]) -> tuple[str, ...]:
@@ -392,12 +413,17 @@ def ordered(overrides: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(last.values(), key=lambda o: "." in o.partition("=")[0]))
 
 
-def _planned_run(base: Mapping[str, Any], overrides: Sequence[str], seed: int) -> Run:
+def _planned_run(base: Mapping[str, Any], overrides: Sequence[str], where: str) -> Run:
     """Plans a run from a composed base, as composing all of it would, but without Hydra."""
     plain = copy.deepcopy(dict(base))
-    for override in ordered((*overrides, f"seed={seed}")):
-        apply_override(plain, override)
-    return plan_run(read_config(plain))
+    try:
+        for override in ordered(overrides):
+            apply_override(plain, override, where=where)
+        config = read_config(plain)
+        return plan_run(config)
+    except UserError as error:
+        message = str(error)
+        raise UserError(message if message.startswith(where) else f"{where}: {error}") from error
 
 
 @dataclass
@@ -445,7 +471,8 @@ def _teacher_overrides(student: Sequence[str], run: Run) -> tuple[str, ...]:
     kept = [
         o
         for o in student
-        if o.partition("=")[0].partition(".")[0] not in dropped and o.partition("=")[0] not in RECIPE
+        if o.partition("=")[0].partition(".")[0] not in dropped
+        and o.partition("=")[0] not in RECIPE
     ]
     model = [] if own_model else [f"model={teacher.name}"]
     return ordered([*kept, *model, "loss=ce", f"seed={teacher.seed}", *teacher.overrides])

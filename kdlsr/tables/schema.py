@@ -5,6 +5,8 @@ recipe of its own baseline row. A *table* is a grid of cells on one setting, wit
 values. A *profile* says at which size tables are run. Nothing here composes or plans a run.
 """
 
+import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 
 from kdlsr.config import Above, AtLeast, Between, UserError, build, nearest
-from kdlsr.config.compose import shipped_folder
+from kdlsr.config.compose import relative_to_here, shipped_folder
 
 Grade = Literal["P", "S", "V", "D"]
 Role = Literal["weak", "strong"]
@@ -22,6 +24,7 @@ Form = Literal["as_released", "as_written", "standard"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
 TAUGHT: tuple[Method, ...] = ("kd", "re_kd", "de_kd")  # by another network, which a cell names
+SUFFIX = ".yaml"
 SETTINGS = "settings"  # the folder of experiments/ that holds no tables
 
 
@@ -192,6 +195,7 @@ class Table:
         paper_runs: over how many runs the paper's values are; null: not stated.
         baselines: networks trained by plain cross-entropy and the paper's values for them.
         cells: all others.
+        cells_from: another table, whose baselines and cells are this one's too.
         figure: a figure that is drawn of it besides the intervals.
         hand_made: what `hand_made_distribution` draws.
         profile: the profile it is run at unless another is chosen.
@@ -208,6 +212,7 @@ class Table:
     paper_runs: Annotated[int, AtLeast(1)] | None = None
     baselines: dict[str, Paper | None] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
+    cells_from: str | None = None
     figure: Figure | None = None
     hand_made: HandMade | None = None
     profile: str = "paper"
@@ -254,13 +259,13 @@ def table_names() -> list[str]:
     return sorted(names, key=_counting)
 
 
-def _counting(name: str) -> tuple[str, int]:
-    stem = name.rstrip("0123456789")
-    return stem, int(name[len(stem) :] or 0)
+def _counting(name: str) -> list[tuple[str, int]]:
+    """Sorts table10 after table9, and table4_tiny_imagenet beside table4."""
+    return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def find_tables(chosen: str | Sequence[str]) -> list[Table]:
-    """Reads the tables that a user names: files, or folders of files.
+    """Reads the tables that a user names: files, folders of files, or a user's own `*.yaml`.
 
     Raises:
         UserError: there is no such table, or its file is wrong.
@@ -269,6 +274,8 @@ def find_tables(chosen: str | Sequence[str]) -> list[Table]:
     found: dict[str, None] = {}
     for name in [chosen] if isinstance(chosen, str) else chosen:
         below = [k for k in known if k == name or k.startswith(f"{name.rstrip('/')}/")]
+        if name.endswith(SUFFIX):
+            below = [name]
         if not below:
             raise UserError(f"table={name}: no such table{nearest(name, known)}")
         found |= dict.fromkeys(below)
@@ -276,16 +283,28 @@ def find_tables(chosen: str | Sequence[str]) -> list[Table]:
 
 
 def read_table(name: str) -> Table:
-    """Reads one file of experiments/ strictly.
+    """Reads one file of experiments/, or a user's own, strictly.
+
+    Args:
+        name: below experiments/ without suffix, or the path of a `*.yaml`.
 
     Raises:
         UserError: an unknown key, a wrong value, a network that the setting does not have.
     """
-    table = build(Table, _with_name(name), f"experiments/{name}")
+    shown = name if name.endswith(SUFFIX) else f"experiments/{name}"
+    table = build(Table, _with_name(name), shown)
+    if table.cells_from is not None:
+        other = read_table(table.cells_from)
+        table = dataclasses.replace(
+            table,
+            baselines=other.baselines | table.baselines,
+            cells=(*other.cells, *table.cells),
+            paper_runs=other.paper_runs,
+        )
     networks = read_setting(table.setting).networks
     for place, used in _networks_used(table):
         if used not in networks:
-            where = f"experiments/{name}.{place}"
+            where = f"{shown}.{place}"
             raise UserError(
                 f"{where}: {used} is no network of setting {table.setting}{nearest(used, networks)}"
             )
@@ -302,13 +321,17 @@ def _networks_used(table: Table) -> list[tuple[str, str]]:
 
 
 def read_setting(name: str) -> Setting:
-    """Reads one file of experiments/settings/ strictly."""
-    return build(Setting, _with_name(f"{SETTINGS}/{name}"), f"experiments/{SETTINGS}/{name}")
+    """Reads one file of experiments/settings/, or a user's own, strictly."""
+    file = name if name.endswith(SUFFIX) else f"{SETTINGS}/{name}"
+    shown = name if name.endswith(SUFFIX) else f"experiments/{file}"
+    return build(Setting, _with_name(file) | {"name": Path(name).stem}, shown)
 
 
 def _with_name(name: str) -> dict[str, Any]:
-    path = shipped_folder("experiments") / f"{name}.yaml"
-    return {"name": Path(name).name if name.startswith(SETTINGS) else name} | _read_yaml(path)
+    if name.endswith(SUFFIX):
+        path = relative_to_here(name)
+        return {"name": path.stem} | _read_yaml(path)
+    return {"name": name} | _read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The tracker of a run that is not tracked: its local files are all there is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ class NoTracker:
     def complete(self, result: Mapping[str, Any]) -> None: ...
 
     def failed(self, message: str) -> None: ...
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None: ...
 
 
 @trackers.register("none")

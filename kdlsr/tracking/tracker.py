@@ -3,7 +3,7 @@
 Nothing about any one tracking service may enter.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from kdlsr.config import Registry, build
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """The run that is tracked.
+    """The run that is tracked, or the report on many.
 
     Attributes:
         run_id: its identity here and in the tracking service.
         cell_id: what it shares with the runs that differ in the seed only.
-        job_type: the loss's name.
+        job_type: the loss's name; `report` for a report.
         config: its resolved config, nested plain values.
         teacher: the teacher's run_id, or its path or name where it is no run of ours.
     """
@@ -42,6 +42,9 @@ class Tracker(Protocol):
 
     def failed(self, message: str) -> None:
         """Takes what went wrong: the run cannot be completed."""
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Takes a table, a mapping of column to plain value per row, all with the same columns."""
 
 
 class TrackerOptions(Protocol):

@@ -7,7 +7,7 @@ none can end or change a run: trouble is one warning line, and training goes on.
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,6 +135,18 @@ class WandbTracker:
         """Marks the W&B run failed, with the message in the summary as "error"."""
         self._exit_code = FAILED
         self._summarise({"status": "failed", "error": message})
+
+    def table(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Logs a W&B table."""
+
+        def log(run: Any) -> None:
+            import wandb
+
+            names = list(rows[0]) if rows else []
+            data = [[row[column] for column in names] for row in rows]
+            run.log({name: wandb.Table(columns=names, data=data, allow_mixed_types=True)})
+
+        self._tell("take a table", log)
 
     def _start(self) -> None:
         # Where this comes after its time (a slow import), tracking begins late.

@@ -1,0 +1,38 @@
+"""ImageNet (ILSVRC 2012): what is known of it, so that its tables can be planned.
+
+Training on it needs streaming from disk and random resized crops; neither is here yet.
+"""
+
+from dataclasses import dataclass
+
+from kdlsr.config import UserError
+from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+
+CLASSES = 1000
+
+
+@datasets.register("imagenet")
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Source):
+    """1.28 million images of 1,000 classes, at 224x224."""
+
+    def facts(self) -> Facts:
+        return Facts(
+            num_classes=CLASSES,
+            image_size=(224, 224),
+            channels=3,
+            fingerprint="imagenet-ilsvrc2012",
+            class_names=tuple(map(str, range(CLASSES))),
+        )
+
+    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+        """Refuses.
+
+        Raises:
+            UserError: always: nothing here can hold it.
+        """
+        del report
+        raise UserError(
+            "dataset=imagenet can be planned, not trained: kdlsr does not stream from disk yet; "
+            "profile=reduced runs the same rows on smaller images"
+        )

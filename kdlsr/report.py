@@ -1,0 +1,115 @@
+"""Any runs as tables, figures and a page: `python -m kdlsr.report runs='digits-*'`.
+
+Reads the store and trains nothing. Only parses, calls and prints; torch is not imported before
+there is something to report.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import hydra
+import yaml
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from kdlsr.config import UserError, build, nearest
+from kdlsr.config.compose import (
+    add_config_folder,
+    compose_config,
+    config_folders,
+    register_model_teachers,
+    relative_to_here,
+    shipped_folder,
+)
+from kdlsr.config.entry import EXIT_OK, run_entry_point
+from kdlsr.config.schema import read_tracker_section
+
+if TYPE_CHECKING:
+    from kdlsr.reporting.summary import Report
+
+_PATTERNS = ("runs", "baseline")
+_HAS_FILTER = re.compile(r"""\[?[^\[\]{}"']*=[^\[\]{}"']*\]?""")
+
+
+def quote_filters(override: str) -> str:
+    """Quotes `runs=[loss.name=kd]` as Hydra wants it, whose grammar has no `=` in a value."""
+    key, _, value = override.partition("=")
+    if key not in _PATTERNS or not _HAS_FILTER.fullmatch(value):
+        return override
+    items = [f'"{item.strip()}"' for item in value.strip("[]").split(",")]
+    return f"{key}=[{','.join(items)}]"
+
+
+def _check_keys(overrides: Sequence[str]) -> None:
+    known = yaml.safe_load((shipped_folder("conf") / "report.yaml").read_text()).keys()
+    own = ["tracker", *(key for key in known if key not in ("defaults", "hydra"))]
+    for override in overrides:
+        key = override.partition("=")[0].lstrip("+~")
+        if key.partition(".")[0] not in own and not key.startswith("hydra"):
+            raise UserError(f"unknown key {key}{nearest(key, own)}")
+
+
+def report_on(overrides: Sequence[str]) -> int:
+    """Reports on the runs that a command's overrides choose; prints the tables and the page's path.
+
+    Raises:
+        UserError: a mistake in the command; nothing is written then.
+    """
+    _check_keys(overrides)
+    composed = compose_config([quote_filters(o) for o in overrides], "report")
+    from rich.console import Console
+
+    from kdlsr.reporting.any_runs import ReportChoices, command_of, report_runs
+    from kdlsr.reporting.terminal import print_report
+    from kdlsr.reporting.upload import upload_report
+    from kdlsr.reporting.write import write_report
+    from kdlsr.tracking import read_tracker
+
+    tracker = read_tracker_section(composed.pop("tracker"))
+    read_tracker(tracker.name, tracker.options)
+    choices = build(ReportChoices, composed, "")
+    folder = relative_to_here(choices.output_dir)
+    report = report_runs(choices, folder, command_of(overrides))
+    page = write_report(report, folder)
+    upload_report(report, tracker, page.parent)
+    console = Console(highlight=False)
+    print_report(console, report)
+    for note in (*report.notes, *_cell_notes(report)):
+        console.print(f"- {note}", markup=False, soft_wrap=True)
+    console.print(f"{page}", markup=False, soft_wrap=True)
+    return EXIT_OK
+
+
+def _cell_notes(report: "Report") -> list[str]:
+    return [f"{cell.row}, {cell.name}: {cell.note}" for cell in report.cells if cell.note]
+
+
+def _main() -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
+    arguments = get_args_parser().parse_args()
+    if arguments.config_dir is not None:
+        add_config_folder(arguments.config_dir)
+    if arguments.help or arguments.hydra_help:
+        conf = str(shipped_folder("conf"))
+        hydra.main(version_base="1.3", config_path=conf, config_name="report")(_no_job)()
+        return EXIT_OK
+    if arguments.multirun or arguments.cfg or arguments.info:
+        raise UserError("kdlsr.report reads runs and starts none: drop -m, --cfg and --info")
+    register_model_teachers(config_folders())
+    return report_on(arguments.overrides)
+
+
+def _no_job(config: DictConfig) -> None:
+    raise AssertionError(f"Hydra's help ends before it starts a job with {config}")
+
+
+def main() -> None:
+    """The entry point: exits with 0, 2 (a mistake), 130 or 143."""
+    sys.exit(run_entry_point(_main))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The figures of a report as PNG: intervals and curves always, others where the table asks.
+
+All numbers come from the report's values; nothing is computed here that a text could not say.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from kdlsr.reporting.canvas import (
+    BLUE,
+    COLOURS,
+    INK,
+    MUTED,
+    VERMILION,
+    WIDTH,
+    Sheet,
+    draw,
+    say,
+)
+from kdlsr.reporting.curves import DASHES, draw_curves
+from kdlsr.reporting.intervals import draw_differences
+from kdlsr.reporting.summary import CellSummary, Report, Search
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def draw_figures(report: Report) -> dict[str, bytes]:
+    """Returns the figures of a report, file name -> PNG; equal reports give equal bytes.
+
+    `differences.png` and `curves.png` always; `teacher_epoch.png` and `hand_made.png` where the
+    table is a figure of that kind; `search.png` of a search over tau and alpha.
+    """
+    found = {"differences.png": draw_differences(report), "curves.png": draw_curves(report)}
+    if report.figure == "teacher_epoch":
+        found["teacher_epoch.png"] = draw_teacher_epoch(report)
+    if report.figure == "hand_made_distribution" and report.hand_made:
+        found["hand_made.png"] = draw_hand_made(report.hand_made)
+    if report.search is not None:
+        found["search.png"] = draw_search(report.search)
+    return found
+
+
+def draw_teacher_epoch(report: Report) -> bytes:
+    """Returns students' accuracy against their teachers' epoch (Yuan et al. 2020, Fig. 2).
+
+    A line for each teacher and form, with the deviation over seeds; the baseline is a band of
+    its own deviation; the paper's values are stars.
+    """
+    lines = teacher_lines(report)
+    if not lines:
+        return say("No student of a teacher's numbered epoch is complete.")
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.axes(0.65, 0.25, WIDTH - 3.1, 3.9)
+        axes.set(xlabel="teacher's epoch", ylabel=f"student's test top-1 at {report.protocol}, %")
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        handles = _draw_baselines(axes, report)
+        for i, (label, cells) in enumerate(lines.items()):
+            handles[label] = _draw_line(axes, cells, report.protocol, COLOURS[i % len(COLOURS)])
+        if star := _draw_anchors(axes, itertools.chain(*lines.values())):
+            handles["the paper's (best_test)"] = star
+        where: dict[str, Any] = {
+            "loc": "upper left",
+            "bbox_to_anchor": (1.02, 1.0),
+            "borderaxespad": 0,
+        }
+        axes.legend(handles.values(), handles.keys(), frameon=False, **where)
+
+    return draw(4.75, paint)
+
+
+def teacher_lines(report: Report) -> dict[str, list[CellSummary]]:
+    """Returns the cells of each teacher and form that have a value, by the teacher's epoch."""
+    found: dict[tuple[str, str, str, str], list[CellSummary]] = {}
+    for cell in report.cells:
+        is_student = cell.kind in ("method", "cell") and teacher_epoch(cell) is not None
+        if is_student and cell.estimates.get(report.protocol):
+            key = (cell.group or "", cell.column, _teacher_name(cell), cell.name)
+            found.setdefault(key, []).append(cell)
+    groups, columns, teachers = ({key[i] for key in found} for i in range(3))
+    lines = {}
+    for (group, column, teacher, name), cells in found.items():
+        parts = [group] if len(groups) > 1 else []
+        parts += [column] if len(columns) > 1 else []
+        parts += [teacher] if len(teachers) > len(columns) else []
+        label = " \N{MIDDLE DOT} ".join(part for part in (*parts, name) if part)
+        lines[label] = sorted(cells, key=_epoch)
+    return lines
+
+
+def _teacher_name(cell: CellSummary) -> str:
+    """Returns the network that teaches, by the command line that chose it."""
+    overrides = cell.runs[0].overrides if cell.runs else ()
+    return next((o.partition("=")[2] for o in overrides if o.startswith("teacher=")), "")
+
+
+def teacher_epoch(cell: CellSummary) -> int | None:
+    """Returns the epoch at which a student's teacher was taken; None without a teacher.
+
+    A teacher that is not taken at a numbered epoch (`last`, `best_test`) has the epoch that the
+    results say.
+    """
+    if cell.teacher_epoch is not None:
+        return cell.teacher_epoch
+    found = [run.teacher.get("epoch") for run in cell.runs if run.teacher]
+    return next((int(epoch) for epoch in found if isinstance(epoch, int)), None)
+
+
+def _epoch(cell: CellSummary) -> int:
+    return teacher_epoch(cell) or 0
+
+
+def _draw_baselines(axes: "Axes", report: Report) -> dict[str, Any]:
+    """Draws the baselines of the lines; returns what a legend says of them."""
+    keys = {c.baseline.key for c in report.cells if c.baseline and teacher_epoch(c)}
+    handles: dict[str, Any] = {}
+    for cell in report.cells:
+        found = cell.estimates.get(report.protocol)
+        if cell.key in keys and found is not None:
+            spread = found.deviation or 0.0
+            axes.axhspan(found.mean - spread, found.mean + spread, color=INK, alpha=0.12, lw=0)
+            label = "baseline" if len(keys) == 1 else f"baseline {cell.row}"
+            handles[label] = axes.axhline(found.mean, color=INK, linewidth=1)
+    return handles
+
+
+def _draw_line(axes: "Axes", cells: Sequence[CellSummary], protocol: str, colour: str) -> Any:
+    found = [(_epoch(cell), e) for cell in cells if (e := cell.estimates[protocol])]
+    epochs, means = [epoch for epoch, _ in found], [e.mean for _, e in found]
+    spread = [e.deviation or 0.0 for _, e in found]
+    dash = DASHES.get(cells[0].name, "-")
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4}
+    return axes.errorbar(epochs, means, yerr=spread, capsize=2, elinewidth=0.9, **style)
+
+
+def _draw_anchors(axes: "Axes", cells: Iterable[CellSummary]) -> Any | None:
+    """Marks what the paper prints of these cells, once each."""
+    anchors = {(_epoch(cell), cell.target.accuracy) for cell in cells if cell.target}
+    if not anchors:
+        return None
+    x, y = zip(*sorted(anchors), strict=True)
+    star: dict[str, Any] = {"markersize": 10, "markerfacecolor": "white", "color": INK, "zorder": 3}
+    return axes.plot(x, y, "*", **star)[0]
+
+
+def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
+    """Returns the virtual teacher softened by tau in both forms (Yuan et al. 2020, Fig. 3).
+
+    Args:
+        hand_made: classes, tau and correct_probability.
+    """
+    forms = {
+        "as_released": "softmax(p / tau), of the probabilities",
+        "as_written": "softmax(log p / tau)",
+    }
+    targets = {form: softened(hand_made, form) for form in forms}
+    highest = max(max(p) for p in targets.values())
+
+    def paint(sheet: Sheet) -> None:
+        for place, (form, words) in enumerate(forms.items()):
+            axes = sheet.axes(0.65 + place * 4.65, 0.45, 4.1, 2.6)
+            axes.set_title(f"{form}: {words}")
+            axes.set_ylim(0, 1.22 * highest)
+            _draw_distribution(axes, targets[form])
+        classes, tau = int(hand_made["classes"]), hand_made["tau"]
+        words = f"K = {classes}, tau = {tau:g}, a = {hand_made['correct_probability']:g}"
+        sheet.text(0.65, 3.72, words, color=MUTED)
+
+    return draw(3.95, paint)
+
+
+def softened(hand_made: Mapping[str, float], form: str) -> list[float]:
+    """Returns the distribution that `loss=tfkd_reg` teaches, as that loss computes it."""
+    import torch
+
+    from kdlsr.losses.base import SoftTargetLoss, build_loss
+
+    classes = int(hand_made["classes"])
+    options = {key: hand_made[key] for key in ("tau", "correct_probability")}
+    loss = build_loss("tfkd_reg", {**options, "form": form}, classes)
+    assert isinstance(loss, SoftTargetLoss)
+    labels = torch.tensor([right_class(classes)])
+    logits = torch.zeros(1, classes, dtype=torch.float64)
+    scores = loss.target_scores(logits, labels, None)
+    return [float(p) for p in scores.softmax(1)[0]]
+
+
+def right_class(classes: int) -> int:
+    """Returns which class is right in the figure: the sixth, as in the paper, if there is one."""
+    return min(5, classes - 1)
+
+
+def _draw_distribution(axes: "Axes", probabilities: Sequence[float]) -> None:
+    classes = len(probabilities)
+    right = right_class(classes)
+    names = [str(k + 1) for k in range(classes)]
+    colours = [VERMILION if k == right else BLUE for k in range(classes)]
+    axes.bar(range(classes), probabilities, color=colours, width=0.72)
+    axes.axhline(1 / classes, color=INK, linestyle=(0, (4, 2)), linewidth=1)
+    axes.set(xlabel="class", ylabel="probability")
+    axes.set_xticks(range(classes), names) if classes <= 20 else None
+    top = probabilities[right]
+    place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": VERMILION}
+    axes.annotate(f"right: {top:.4f}", (right, top), (0, 4), **place)
+    other = probabilities[0 if right else classes - 1]
+    words = f"each other: {other:.4f}\nuniform (dashed): {1 / classes:.4f}"
+    corner: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "color": MUTED}
+    axes.text(0.02, 0.99, words, **corner)
+
+
+def draw_search(search: Search) -> bytes:
+    """Returns the tau x alpha grid with its values, the chosen point framed."""
+    taus = sorted({point.tau for point in search.points})
+    alphas = sorted({point.alpha for point in search.points})
+    values = [p.value for p in search.points if p.value is not None]
+    if not values:
+        return say("No point of the search is complete.")
+    height, width = 0.5 * len(alphas), min(WIDTH - 1.2, 0.95 * len(taus))
+
+    def paint(sheet: Sheet) -> None:
+        axes = sheet.axes(0.75, 0.55, width, height)
+        axes.set_title(search.measure, pad=10)
+        axes.set(xlabel="tau", ylabel="alpha", xlim=(-0.5, len(taus) - 0.5))
+        axes.set_ylim(-0.5, len(alphas) - 0.5)
+        axes.set_xticks(range(len(taus)), [f"{tau:g}" for tau in taus])
+        axes.set_yticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for point in search.points:
+            where = (taus.index(point.tau), alphas.index(point.alpha))
+            share = _share(point.value, min(values), max(values))
+            _draw_point(axes, where, point.value, share, point.key == search.best)
+        sheet.text(0.75, height + 1.15, _search_words(search), color=MUTED)
+
+    return draw(height + 1.4, paint, max(width + 1.2, 4.8))
+
+
+def _share(value: float | None, low: float, high: float) -> float | None:
+    """Returns where a value lies between the lowest and the highest, from 0 to 1."""
+    if value is None:
+        return None
+    return (value - low) / (high - low) if high > low else 0.5
+
+
+def _draw_point(
+    axes: "Axes", where: tuple[int, int], value: float | None, share: float | None, best: bool
+) -> None:
+    from matplotlib import colormaps
+    from matplotlib.patches import Rectangle
+
+    x, y = where
+    colour = "white" if share is None else colormaps["Blues"](0.08 + 0.77 * share)
+    edge: dict[str, Any] = (
+        {"edgecolor": VERMILION, "linewidth": 2.6} if best else {"edgecolor": "white"}
+    )
+    axes.add_patch(
+        Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, zorder=2 + best, **edge)
+    )
+    ink = "white" if share is not None and share > 0.72 else INK
+    words = "not complete" if value is None else f"{value:.2f}"
+    style: dict[str, Any] = {"weight": "bold"} if best else {}
+    size = 6.5 if value is None else 8.5
+    axes.text(x, y, words, ha="center", va="center", color=ink, size=size, zorder=4, **style)
+
+
+def _search_words(search: Search) -> str:
+    chosen = next((p for p in search.points if p.key == search.best), None)
+    if chosen is None:
+        return "Nothing is chosen."
+    return f"Framed: the chosen point, tau = {chosen.tau:g}, alpha = {chosen.alpha:g}."

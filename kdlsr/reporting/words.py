@@ -1,0 +1,237 @@
+"""How numbers and verdicts are put in words: the same in every rendering.
+
+Plain text only: what a language needs escaped is escaped by its own rendering.
+"""
+
+from collections.abc import Sequence
+
+from kdlsr.reporting.statistics import Difference, Estimate, Interval, Verdict
+from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
+
+NOTHING = "-"  # where there is nothing to say, and nothing has gone missing
+GRADES = {
+    "P": "primary: the paper's own text or its authors' repository",
+    "S": "secondary: someone else's summary",
+    "V": "read off a figure, about ± 0.2",
+    "D": "derived, stated by no source",
+}
+PERCENT = ("top5", "agreement")  # of the measures; all others are shown with four decimals
+MEASURE_NAMES = {
+    "top5": "top-5 %",
+    "nll": "NLL",
+    "ece": "ECE",
+    "brier": "Brier",
+    "entropy": "entropy",
+    "confidence": "confidence",
+    "agreement": "agreement with teacher %",
+    "kl": "KL(teacher||student)",
+}
+_TOWARDS: dict[Verdict, str] = {
+    "beats": "beats {}",
+    "below": "is below {}",
+    "no difference shown": "shows no difference to {}",
+    "unclaimed": "nothing is claimed against {}",
+}
+
+
+def number(value: float, decimals: int = 2) -> str:
+    """Returns `97.40`; what rounds to zero has no sign."""
+    text = f"{value:.{decimals}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def signed(value: float) -> str:
+    """Returns `+0.84`, `-0.20` or, for what rounds to zero, `0.00`."""
+    text = number(value)
+    return text if float(text) <= 0 else f"+{text}"
+
+
+def spread(found: Estimate, decimals: int = 2) -> str:
+    """Returns `97.40 ± 0.20 (3)`: mean, deviation (n - 1) and n; `97.40 (1)` for one run."""
+    deviation = "" if found.deviation is None else f" ± {number(found.deviation, decimals)}"
+    return f"{number(found.mean, decimals)}{deviation} ({found.n})"
+
+
+def mean_interval(found: Estimate | None) -> str:
+    """Returns the mean's 95 % interval, `[96.90, 97.90]`."""
+    if found is None or found.half_width is None:
+        return NOTHING
+    low, high = found.mean - found.half_width, found.mean + found.half_width
+    return f"[{number(low)}, {number(high)}]"
+
+
+def measure(name: str, found: Estimate | None) -> str:
+    """Returns a measure beside top-1, with the decimals that suit it."""
+    return NOTHING if found is None else spread(found, 2 if name in PERCENT else 4)
+
+
+def interval(found: Interval | None) -> str:
+    """Returns a difference's 95 % interval, `[+0.21, +1.47]`."""
+    return NOTHING if found is None else f"[{signed(found.low)}, {signed(found.high)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Returns a p value with two significant digits, `< 0.001` where it is smaller."""
+    if p is None:
+        return NOTHING
+    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+
+
+def verdict(found: Difference) -> str:
+    """Returns `beats`, `below`, `no difference shown` or `nothing claimed`."""
+    return "nothing claimed" if found.verdict == "unclaimed" else found.verdict
+
+
+def figures(found: Difference) -> str:
+    """Returns a difference and Welch's 95 % interval: `+0.84 [+0.21, +1.47]`."""
+    shown = f" {interval(found.welch)}" if found.welch else ""
+    return f"{signed(found.mean)}{shown}"
+
+
+def versus(found: Difference) -> str:
+    """Returns `+0.84 [+0.21, +1.47] beats`: the difference, Welch's interval, the verdict."""
+    return f"{figures(found)} {verdict(found)}"
+
+
+def has_results(cell: CellSummary) -> bool:
+    """Whether any run of the cell is complete."""
+    return any(found is not None for found in cell.estimates.values())
+
+
+def shortfall(cell: CellSummary) -> str:
+    """Says what a cell lacks and why; empty for a complete cell."""
+    if cell.state == "complete":
+        return ""
+    if cell.state == "omitted":
+        return f"omitted: {one_line(cell.note or 'no reason given')}"
+    complete = sum(run.state == "complete" for run in cell.runs)
+    missing = _why_missing(cell)
+    return f"{complete} of {len(cell.runs)} runs; {missing}" if complete else missing
+
+
+def _why_missing(cell: CellSummary) -> str:
+    states = {run.state for run in cell.runs}
+    if "failed" in states:
+        errors = [run.error for run in cell.runs if run.state == "failed"]
+        return f"failed: {one_line(errors[0] or 'no reason recorded')}"
+    if "not run" in states:
+        return "not run: its teacher failed"
+    return "incomplete: interrupted" if "incomplete" in states else "not started"
+
+
+def top1(cell: CellSummary, protocol: str) -> str:
+    """Returns test top-1 as `97.40 ± 0.20 (3)`, or why there is none."""
+    found = cell.estimates.get(protocol)
+    if found is not None:
+        return spread(found)
+    return NOTHING if has_results(cell) else shortfall(cell) or NOTHING
+
+
+def versus_baseline(cell: CellSummary) -> str:
+    """Returns the difference to the baseline with its verdict."""
+    return versus(cell.baseline.difference) if cell.baseline else NOTHING
+
+
+def versus_controls(cell: CellSummary) -> list[str]:
+    """Returns the difference to each control with its verdict; the control's name where several.
+
+    What a cell could not be compared with, its baseline included, follows with the reason.
+    """
+    if len(cell.controls) == 1 and not cell.uncompared:
+        return [versus(cell.controls[0].difference)]
+    named = [f"{c.name}: {versus(c.difference)}" for c in cell.controls]
+    return [*named, *cell.uncompared] if has_results(cell) else named
+
+
+def comparisons(cell: CellSummary) -> list[Comparison]:
+    """Returns a cell's comparisons: its baseline, then its controls."""
+    return [*([cell.baseline] if cell.baseline else []), *cell.controls]
+
+
+def answer(cell: CellSummary) -> str:
+    """Says whether the method beats its baseline, and whether it beats its controls."""
+    if not has_results(cell):
+        return shortfall(cell)
+    said = []
+    if cell.baseline:
+        said.append(_TOWARDS[cell.baseline.difference.verdict].format("its baseline"))
+    for control in cell.controls:
+        towards = f"its control ({control.name})"
+        said.append(_TOWARDS[control.difference.verdict].format(towards))
+    said += [f"not compared with {other}" for other in cell.uncompared]
+    return "; ".join([*said, *([shortfall(cell)] if shortfall(cell) else [])]) or NOTHING
+
+
+def headline(report: Report) -> str:
+    """Counts the answers over all methods of a table; empty where there is no method."""
+    methods = [cell for cell in report.cells if cell.kind == "method"]
+    compared = [cell.baseline.difference.verdict for cell in methods if cell.baseline]
+    if not methods:
+        return ""
+    held = f"{len(methods)} method cells, {len(compared)} of them held against their baseline"
+    if all(found == "unclaimed" for found in compared):
+        return f"{held}: nothing is claimed."
+    counts = ", ".join(
+        f"{wanted} {compared.count(wanted)}" for wanted in _TOWARDS if wanted in compared
+    )
+    return f"{held}: {counts}. {_surviving(methods)}"
+
+
+def _surviving(methods: Sequence[CellSummary]) -> str:
+    winners = [c for c in methods if c.baseline and c.baseline.difference.verdict == "beats"]
+    held = [c for c in winners if c.controls and not c.uncompared]
+    kept = [c for c in held if all(k.difference.verdict == "beats" for k in c.controls)]
+    return (
+        f"Of those that beat it, {len(held)} were also held against their controls, "
+        f"and {len(kept)} beat every one."
+    )
+
+
+def chosen(report: Report) -> str:
+    """Names the best point of a search and what chose it; empty where there is no search."""
+    search = report.search
+    if search is None:
+        return ""
+    best = next((p for p in search.points if p.key == search.best), None)
+    if best is None or best.value is None:
+        return f"No point is chosen yet: none is complete ({search.measure})."
+    return (
+        f"Chosen: tau = {best.tau:g}, alpha = {best.alpha:g}, by {search.measure}: "
+        f"{number(best.value)} %. The test set played no part in the choice."
+    )
+
+
+def paper(target: Target | None) -> str:
+    """Returns the paper's value and its grade of evidence: `71.05 ± 0.16 (P)`."""
+    if target is None:
+        return NOTHING
+    deviation = "" if target.deviation is None else f" ± {number(target.deviation)}"
+    return f"{number(target.accuracy)}{deviation} ({target.grade})"
+
+
+def compatible(target: Target | None) -> str:
+    """Returns ours minus the paper's and whether it is compatible; `not judged` where none is."""
+    if target is None:
+        return NOTHING
+    held = target.compatibility
+    if held is None:
+        return "not judged"
+    words = "compatible" if held.compatible else "not compatible"
+    return f"{signed(held.difference)} {words} (within {number(held.tolerance)})"
+
+
+def grades(report: Report) -> str:
+    """Explains the grades of evidence that a report shows; empty where it shows none."""
+    shown = {cell.target.grade for cell in report.cells if cell.target}
+    explained = [f"{grade}, {GRADES.get(grade, 'unexplained')}" for grade in sorted(shown)]
+    return f"Grade of the paper's value: {'; '.join(explained)}." if explained else ""
+
+
+def place(cell: CellSummary) -> str:
+    """Returns a cell's row and column, `weak, Tf-KD_reg`."""
+    return one_line(", ".join(part for part in (cell.row, cell.column) if part))
+
+
+def one_line(text: str) -> str:
+    """Returns text with every run of white space as one space."""
+    return " ".join(text.split())

@@ -1,0 +1,52 @@
+"""A report's files, `outputs/reports/<name>/`: each seen whole or not at all, the page last."""
+
+import os
+from pathlib import Path
+
+from kdlsr.reporting.csv_table import render_csv
+from kdlsr.reporting.json_report import render_json
+from kdlsr.reporting.latex import render_latex
+from kdlsr.reporting.markdown import render_markdown
+from kdlsr.reporting.summary import Report
+from kdlsr.runs.store import write_text
+
+
+def write_report(report: Report, root: Path) -> Path:
+    """Writes all renderings of a report, and returns the path of its page, index.html.
+
+    Figures of an earlier report of that name that this one does not have are removed.
+
+    Args:
+        report: goes to `reports/<its name>/` below `root`.
+        root: the output folder.
+    """
+    from kdlsr.reporting.figures import draw_figures
+    from kdlsr.reporting.page import render_page
+
+    folder = root / "reports" / report.name
+    texts = {
+        "table.md": render_markdown(report),
+        "table.tex": render_latex(report),
+        "table.csv": render_csv(report),
+        "report.json": render_json(report),
+    }
+    figures = draw_figures(report)
+    page = render_page(report, figures)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    for name, image in figures.items():
+        _write_bytes(folder / name, image)
+    for path in folder.glob("*.png"):
+        if path.name not in figures:
+            path.unlink()
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,268 @@
+"""A table is one command: `python -m kdlsr.reproduce table=yuan2020/table9 profile=paper seeds=3`.
+
+Plans the runs of one or several tables, brings them to completion layer by layer through the
+launcher that the user configured, and renders a report of each. Only parses, calls and prints.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from kdlsr.config import AtLeast, UserError, build
+from kdlsr.config.compose import (
+    add_config_folder,
+    compose_config,
+    config_folders,
+    register_model_teachers,
+    relative_to_here,
+    shipped_folder,
+)
+from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+from kdlsr.config.schema import Seed, read_config
+from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kdlsr.runs.launch import ConfiguredLauncher
+    from kdlsr.tables.launching import Outcome
+    from kdlsr.tables.planning import Plan, PlannedTable
+
+OWN = ("table", "mode", "seeds", "forms", "methods", "controls", "protocol", "profile")
+LAUNCH = ("hydra", "cluster")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What `conf/reproduce.yaml` composes to, the profile apart.
+
+    Attributes:
+        table: a file of experiments/ without suffix, a folder of them, or a list of either.
+        mode: run; plan and list start nothing; report renders what is there.
+        seeds: how many, or which; null: the profile's.
+        forms: of each method.
+        methods: rows of these methods only; null: all.
+        controls: whether each form's controls are run too.
+        protocol: by which differences are judged; null: `best_val` where there is a
+            validation split, else `last`.
+    """
+
+    table: str | tuple[str, ...] = ()
+    mode: Literal["run", "plan", "list", "report"] = "run"
+    seeds: Annotated[int, AtLeast(1)] | tuple[Seed, ...] | None = None
+    forms: tuple[Form, ...] = ("as_released", "as_written", "standard")
+    methods: tuple[Method, ...] | None = None
+    controls: bool = True
+    protocol: Literal["last", "best_test", "best_val"] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.forms:
+            raise ValueError("forms is empty; expected as_released, as_written, standard")
+        if isinstance(self.seeds, tuple) and not self.seeds:
+            raise ValueError("seeds is empty; expected how many, or a list of them")
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """The overrides of one command, by what they are for.
+
+    Attributes:
+        own: of `conf/reproduce.yaml`.
+        launch: which launcher, and its options.
+        runs: of every run, as for `kdlsr.train`.
+    """
+
+    own: tuple[str, ...]
+    launch: tuple[str, ...]
+    runs: tuple[str, ...]
+
+    @property
+    def repeated(self) -> str:
+        """The command that makes the same report: without the mode and the launcher."""
+        kept = [o for o in (*self.own, *self.runs) if _group(o) != "mode"]
+        return "python -m kdlsr.reproduce " + " ".join(map(shlex.quote, kept))
+
+
+def _group(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0].partition(".")[0].partition("/")[0]
+
+
+def split_overrides(overrides: Sequence[str]) -> CommandLine:
+    """Sorts a command's overrides by what they are for."""
+    own = tuple(o for o in overrides if _group(o) in OWN)
+    launch = tuple(o for o in overrides if _group(o) in LAUNCH)
+    runs = tuple(o for o in overrides if _group(o) not in (*OWN, *LAUNCH))
+    return CommandLine(own, launch, runs)
+
+
+def read_choices(line: CommandLine) -> Choices:
+    """Composes and checks what the user chose, the profile apart.
+
+    Raises:
+        UserError: an unknown key, a value out of range.
+    """
+    own = [o for o in line.own if _group(o) != "profile"]
+    values = {k: v for k, v in compose_config(own, "reproduce").items() if k != "profile"}
+    if values["table"] == "???":
+        values["table"] = ()
+    return build(Choices, values, "")
+
+
+def choose_profile(line: CommandLine, tables: Sequence[Table]) -> Profile:
+    """Returns the profile that the command names, else the tables' own.
+
+    Raises:
+        UserError: no such profile, or tables whose own profiles differ.
+    """
+    chosen = [o for o in line.own if _group(o) == "profile"]
+    if not any(o.startswith("profile=") for o in chosen):
+        own = sorted({table.profile for table in tables})
+        if len(own) > 1:
+            raise UserError(
+                f"these tables have different profiles ({', '.join(own)}): say profile="
+            )
+        chosen = [f"profile={own[0]}", *chosen]
+    return read_profile(compose_config(chosen, "reproduce")["profile"])
+
+
+def _reproduce(line: CommandLine) -> int:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    choices = read_choices(line)
+    if choices.mode == "list":
+        from kdlsr.tables.index import print_index
+
+        print_index(console, find_tables(choices.table) if choices.table else None)
+        return EXIT_OK
+    if not choices.table:
+        raise UserError("table is missing: table=quickstart, say; mode=list prints what there is")
+    tables = find_tables(choices.table)
+    profile = choose_profile(line, tables)
+    # By its own name: a launcher that pickles the job finds it in any process.
+    from kdlsr.reproduce import carry_out_plan
+
+    return carry_out_plan(console, line, choices, tables, profile)
+
+
+def carry_out_plan(
+    console: "Console",
+    line: CommandLine,
+    choices: Choices,
+    tables: Sequence[Table],
+    profile: Profile,
+) -> int:
+    """Plans the tables, and then runs and reports them as far as the mode says."""
+    from kdlsr.reporting.plan import print_plan
+    from kdlsr.runs.launch import configure_launcher
+    from kdlsr.tables.planning import Request, plan_tables
+
+    given = profile.seeds if choices.seeds is None else choices.seeds
+    seeds = tuple(range(given)) if isinstance(given, int) else given
+    request = Request(profile, seeds, choices.forms, choices.methods, choices.controls, line.runs)
+    plan = plan_tables(tables, request)
+    if choices.mode == "plan":
+        print_plan(console, plan)
+        return EXIT_OK
+    if choices.mode == "report":
+        return _report_all(console, line, choices, plan)
+    launcher = configure_launcher([*line.launch, *line.runs], "train")
+    outcome = _run_all(console, plan, launcher)
+    shown = _report_all(console, line, choices, plan)
+    return max(shown, _print_unfinished(console, plan, outcome))
+
+
+def _run_all(console: "Console", plan: "Plan", launcher: "ConfiguredLauncher") -> "Outcome":
+    from kdlsr.tables.launching import carry_out
+    from kdlsr.train import train_job
+
+    jobs, layers = len(plan.jobs), len(plan.layers)
+    names = ", ".join(table.table.name for table in plan.tables)
+    console.print(f"{names}: {jobs} runs in {layers} layers", markup=False)
+
+    def announce(layer: int, waiting: Sequence[Any]) -> None:
+        console.print(f"layer {layer + 1} of {layers}: {len(waiting)} runs", markup=False)
+
+    return carry_out(plan, launcher, train_job, announce)
+
+
+def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:
+    from kdlsr.tables.launching import states
+
+    found = states(plan)
+    root = _output_folder(line)
+    for table in plan.tables:
+        _report_one(console, line, choices, table, found, root)
+    return EXIT_OK
+
+
+def _report_one(
+    console: "Console",
+    line: CommandLine,
+    choices: Choices,
+    table: "PlannedTable",
+    found: Any,
+    root: Path,
+) -> None:
+    from kdlsr.reporting.summarise import as_states, summarise
+    from kdlsr.reporting.terminal import print_report
+    from kdlsr.reporting.upload import upload_report
+    from kdlsr.reporting.write import write_report
+
+    report = summarise(table, as_states(found), choices.protocol, line.repeated)
+    page = write_report(report, root)
+    print_report(console, report)
+    upload_report(report, read_config(compose_config(line.runs)).tracker, page.parent)
+    console.print(f"{page}", markup=False, soft_wrap=True)
+
+
+def _output_folder(line: CommandLine) -> Path:
+    return relative_to_here(str(compose_config(line.runs)["output_dir"]))
+
+
+def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> int:
+    """Says what did not come to its end, why, and how to go on; returns the exit code."""
+    from kdlsr.reporting.plan import print_unfinished
+
+    for crash in outcome.crashes:
+        console.print(crash, markup=False, style="red", soft_wrap=True)
+    if not outcome.unfinished:
+        return EXIT_OK
+    print_unfinished(console, plan, outcome.states)
+    return EXIT_FAILED
+
+
+def _main() -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
+    arguments = get_args_parser().parse_args()
+    if arguments.config_dir is not None:
+        add_config_folder(arguments.config_dir)
+    if arguments.help or arguments.hydra_help:
+        conf = str(shipped_folder("conf"))
+        hydra.main(version_base="1.3", config_path=conf, config_name="reproduce")(_no_job)()
+        return EXIT_OK
+    if arguments.multirun or arguments.cfg or arguments.info:
+        raise UserError("kdlsr.reproduce plans its runs itself: drop -m, --cfg and --info")
+    register_model_teachers(config_folders())
+    return _reproduce(split_overrides(arguments.overrides))
+
+
+def _no_job(config: DictConfig) -> None:
+    raise AssertionError(f"Hydra's help ends before it starts a job with {config}")
+
+
+def main() -> None:
+    """The entry point: exits with 0, 1 (a run failed), 2 (a mistake), 130 or 143."""
+    sys.exit(run_entry_point(_main))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""How long runs will take, from the times of runs like them in the same store.
+
+Times are of this store's hardware, whatever that was; what nothing like it has been run of is
+not guessed.
+"""
+
+import functools
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlsr.runs.execute import resolved_config, store_of
+from kdlsr.runs.plan import Run
+from kdlsr.tables.planning import PlannedJob
+
+Likeness = tuple[str, ...]
+
+
+def _likeness(config: Mapping[str, Any]) -> list[Likeness]:
+    """Returns what runs of about equal cost per epoch share, closest likeness first."""
+    dataset, schedule = config["dataset"], config["schedule"]
+    same = (
+        str(dataset["name"]),
+        str(dataset.get("root")),
+        str(dataset["subset"]),
+        json.dumps(config["model"], sort_keys=True),
+        str(config["precision"]),
+    )
+    teacher = config["teacher"]
+    taught = f"{teacher['name']} {teacher['overrides']}" if teacher["name"] != "none" else ""
+    batch_size = str(schedule["batch_size"])
+    return [(*same, batch_size, taught), (*same, batch_size), same]
+
+
+@dataclass
+class Times:
+    """Seconds per epoch of the runs in a store, by likeness."""
+
+    seconds: dict[Likeness, list[float]] = field(default_factory=dict)
+
+    def of_job(self, job: PlannedJob) -> float | None:
+        """Returns the seconds that a job still needs; None where nothing like it was run."""
+        epochs = job.until or job.run.config.schedule.epochs
+        done = _epochs_done(store_of(job.run.config).run(job.run.run_id).path)
+        each = self.of_epoch(job.run)
+        return None if each is None else max(0, epochs - done) * each
+
+    def of_epoch(self, run: Run) -> float | None:
+        """Returns the seconds of one epoch: the median of the closest likeness there is."""
+        for likeness in _likeness(resolved_config(run)):
+            if likeness in self.seconds:
+                return statistics.median(self.seconds[likeness])
+        return None
+
+
+def _epochs_done(folder: Path) -> int:
+    metrics = folder / "metrics.jsonl"
+    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+
+
+@functools.cache
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def known_times(root: Path) -> Times:
+    """Reads the times of all runs below an output folder."""
+    times = Times()
+    for timing in sorted((root / "runs").glob("*/timing.json")):
+        config = timing.with_name("config.yaml")
+        sessions = json.loads(timing.read_text())["sessions"]
+        epochs = [s for session in sessions for s in session["epoch_seconds"]]
+        if epochs and config.exists():
+            plain = yaml.load(config.read_text(), Loader=_loader())
+            for likeness in _likeness(plain):
+                times.seconds.setdefault(likeness, []).append(statistics.median(epochs))
+    return times

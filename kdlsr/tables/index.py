@@ -1,0 +1,224 @@
+"""The index of `experiments/`: what each table shows, what it costs, where it has been run.
+
+Counts runs as a plan does and estimates time from arithmetic alone; how long runs really took
+is `estimate`'s to say. Nothing here starts a run.
+
+`python -m kdlsr.tables.index` brings experiments/README.md up to date.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import shipped_folder
+from kdlsr.runs.plan import Run
+from kdlsr.tables.planning import PlannedJob, Request, plan_tables
+from kdlsr.tables.schema import (
+    Profile,
+    Setting,
+    Table,
+    read_profile,
+    read_setting,
+    read_table,
+    table_names,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SEEDS = 3
+SUSTAINED = 20e12  # floating-point operations per second: assumed, not measured
+# Of one training step, in forward passes: forward, gradient of the inputs, of the weights.
+PASSES = 3
+BEGIN, END = "<!-- index: begin -->", "<!-- index: end -->"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one run of a one-seed plan stands for in a plan of `SEEDS` seeds.
+
+    Attributes:
+        copies: how many runs: one for a teacher, which all seeds share.
+        hours: GPU hours of one of them; None where its network's MACs are not known.
+        only_teaches: whether no cell is made of it.
+    """
+
+    copies: int
+    hours: float | None
+    only_teaches: bool
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One table's line.
+
+    Attributes:
+        name, shows: the table's.
+        runs: at the table's own profile with `SEEDS` seeds, all forms and controls.
+        teachers: how many of them only teach.
+        hours: estimated GPU hours; None where a network's MACs are not known.
+        run_at: the table's.
+    """
+
+    name: str
+    shows: str
+    runs: int
+    teachers: int
+    hours: float | None
+    run_at: Mapping[str, str]
+
+
+def index_rows(tables: Sequence[Table]) -> list[IndexRow]:
+    """Returns a row per table and one for all of the papers' tables, whose runs are shared."""
+    shares = {table.name: _shares(table) for table in tables}
+    rows = [_row(t.name, t.shows, shares[t.name].values(), t.run_at) for t in tables]
+    papers = [shares[table.name] for table in tables if table.profile == "paper"]
+    return [*rows, _together(papers)] if len(papers) > 1 else rows
+
+
+def _together(papers: Iterable[Mapping[str, Share]]) -> IndexRow:
+    joined: dict[str, Share] = {}
+    for shares in papers:
+        for run_id, share in shares.items():
+            known = joined.get(run_id, share)
+            # A teacher may be needed to its end by one table and for its first epochs by another.
+            joined[run_id] = max(known, share, key=lambda s: s.hours or 0)
+    return _row("together", "profile=paper: each run once", joined.values(), {})
+
+
+def _row(name: str, shows: str, shares: Iterable[Share], run_at: Mapping[str, str]) -> IndexRow:
+    found = list(shares)
+    known = [s.copies * s.hours for s in found if s.hours is not None]
+    return IndexRow(
+        name=name,
+        shows=shows,
+        runs=sum(s.copies for s in found),
+        teachers=sum(s.copies for s in found if s.only_teaches),
+        hours=sum(known) if len(known) == len(found) else None,
+        run_at=run_at,
+    )
+
+
+def _shares(table: Table) -> dict[str, Share]:
+    """Returns what each run of a table stands for, by run_id, from a plan of one seed."""
+    setting = read_setting(table.setting)
+    plan = plan_tables([table], Request(profile_named(table.profile), seeds=(0,)))
+    return {
+        job.run.run_id: Share(
+            copies=1 if job.only_teaches else SEEDS,
+            hours=gpu_hours(job, setting),
+            only_teaches=job.only_teaches,
+        )
+        for job in plan.jobs
+    }
+
+
+def profile_named(name: str) -> Profile:
+    """Reads an option of the config group `profile`.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    path = shipped_folder("conf") / "profile" / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"profile={name}: no such file in {path.parent}")
+    return read_profile(yaml.safe_load(path.read_text()))
+
+
+def gpu_hours(job: PlannedJob, setting: Setting) -> float | None:
+    """Estimates one run's GPU hours [D] from arithmetic alone.
+
+    (3 passes x MACs of the student + the teacher's MACs where one answers live) x 2 operations
+    x images x epochs, at `SUSTAINED`. Evaluation and loading are left out.
+
+    Returns:
+        None where the MACs of a network of the run are not known.
+    """
+    run = job.run
+    own = macs_of(run, setting)
+    taught_by = run.teacher if run.loss.needs_teacher else None
+    other = macs_of(taught_by, setting) if isinstance(taught_by, Run) else 0.0
+    if own is None or other is None:
+        return None
+    epochs = job.until or run.config.schedule.epochs
+    return 2 * (PASSES * own + other) * setting.train_images * epochs / SUSTAINED / 3600
+
+
+def macs_of(run: Run, setting: Setting) -> float | None:
+    """Returns the MACs of a run's network as its setting has them; None where it does not."""
+    model = run.config.model
+    selected = {f"model={model.name}"} | {f"model.{k}={v}" for k, v in model.options.items()}
+    if run.config.dataset.name not in {o.removeprefix("dataset=") for o in setting.overrides}:
+        return None  # a mapped profile's images have another size
+    found = [n.macs for n in setting.networks.values() if selected.issuperset(n.overrides)]
+    return found[0] if found else None
+
+
+def render_index(rows: Sequence[IndexRow]) -> str:
+    """Renders the index as a Markdown table."""
+    lines = [
+        f"| table | shows | runs, {SEEDS} seeds | of which only teach | GPU hours [D] | run at |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        name = f"`{row.name}`" if row.name in table_names() else row.name
+        run_at = "; ".join(f"{profile}: {where}" for profile, where in row.run_at.items())
+        cells = (name, row.shows, f"{row.runs:,}", f"{row.teachers:,}", _hours(row), run_at or "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _hours(row: IndexRow) -> str:
+    if row.hours is None:
+        return "-"
+    return f"{row.hours:,.0f}" if row.hours >= 10 or row.hours == 0 else f"{row.hours:.1f}"
+
+
+def print_index(console: "Console", tables: Sequence[Table] | None = None) -> None:
+    """Prints the index of some tables, of all unless they are given; readable at 80 columns."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as Grid
+
+    with console.status("counting runs"):
+        rows = index_rows(_all_tables() if tables is None else tables)
+    title = "python -m kdlsr.reproduce table=..."
+    grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    grid.add_column("table", overflow="fold", max_width=22)
+    grid.add_column("shows", overflow="fold", ratio=1)
+    for heading in ("runs", "only\nteach", "GPU\nhours"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    grid.add_column("run at", overflow="fold", max_width=10)
+    for row in rows:
+        run_at = ", ".join(row.run_at) or "-"
+        grid.add_row(row.name, row.shows, f"{row.runs}", f"{row.teachers}", _hours(row), run_at)
+    console.print(grid, markup=False)
+    console.print(
+        f"Runs: all forms and controls, {SEEDS} seeds, at each table's own profile. GPU hours [D]: "
+        f"from the networks' arithmetic at an assumed {SUSTAINED / 1e12:g} TFLOP/s, teachers "
+        "answering live; - where that is not known."
+    )
+
+
+def _all_tables() -> list[Table]:
+    return [read_table(name) for name in table_names()]
+
+
+def updated(readme: str, rows: Sequence[IndexRow]) -> str:
+    """Returns the text of experiments/README.md with the index between its markers renewed."""
+    before, _, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the README has no lines {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{render_index(rows)}\n{END}{after}"
+
+
+def _update_readme(path: Path) -> None:
+    path.write_text(updated(path.read_text(), index_rows(_all_tables())))
+
+
+if __name__ == "__main__":
+    _update_readme(shipped_folder("experiments") / "README.md")

@@ -1,0 +1,205 @@
+"""`python -m kdlsr.reproduce` as a user has it: killed, failing, asked wrongly."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import environment
+
+SETTING = """
+source: a test
+overrides: [dataset=digits, dataset.subset=256, schedule=quick, schedule.epochs=2,
+            'schedule.milestones=[1]']
+classes: 10
+train_images: 256
+epochs: 2
+networks:
+  small: {overrides: [model=resnet8, model.width=4], role: weak, batch_size: 64}
+  large: {overrides: [model=resnet8, model.width=8], role: strong, batch_size: 64}
+"""
+TABLE = """
+title: A table of one's own
+source: a test
+shows: nothing
+setting: setting.yaml
+grade: P
+cells:
+  - {row: weak, column: KD, method: kd, network: small, teacher: large, tau: 4, alpha: 0.9,
+     paper: {accuracy: 50, deviation: 0.5}}
+  - {row: weak, column: LSR, method: lsr, network: small, alpha: 0.1}
+"""
+FAILING = """
+  - {row: doomed, column: LSR, method: lsr, network: large, alpha: 0.3,
+     overrides: [schedule.lr=1.0e+30]}
+"""
+REPORT_FILES = ("index.html", "report.json", "table.csv", "table.md", "table.tex")
+
+
+def _command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "kdlsr.reproduce", *overrides]
+
+
+def _folder(path: Path, table: str = TABLE) -> Path:
+    path.mkdir()
+    (path / "setting.yaml").write_text(SETTING)
+    (path / "mine.yaml").write_text(table)
+    return path
+
+
+def _reproduce(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        _command(*overrides),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def _results(folder: Path) -> dict[Path, int]:
+    found = (folder / "outputs" / "runs").glob("*/result.json")
+    return {path: path.stat().st_mtime_ns for path in found}
+
+
+def _report(folder: Path, name: str = "mine") -> dict[str, bytes]:
+    root = folder / "outputs" / "reports" / name
+    return {file: (root / file).read_bytes() for file in REPORT_FILES}
+
+
+def _kill_after_runs(folder: Path, count: int, *overrides: str) -> None:
+    process = subprocess.Popen(
+        _command(*overrides),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while len(_results(folder)) < count and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL, "it ended before it could be killed"
+
+
+def test_a_killed_table_goes_on_to_the_same_report_and_repeats_no_run(tmp_path: Path) -> None:
+    chosen = ("table=mine.yaml", "seeds=2", "precision=fp32")
+    undisturbed, killed = _folder(tmp_path / "a"), _folder(tmp_path / "b")
+    whole = _reproduce(undisturbed, *chosen)
+    assert whole.returncode == 0, whole.stderr
+    _kill_after_runs(killed, 3, *chosen)
+    before = _results(killed)
+    assert 3 <= len(before) < len(_results(undisturbed))
+    assert _reproduce(killed, *chosen).returncode == 0
+    after = _results(killed)
+    assert {path: after[path] for path in before} == before
+    assert _report(killed) == _report(undisturbed)
+    again = _reproduce(killed, *chosen)
+    assert again.returncode == 0
+    assert _results(killed) == after
+    report = json.loads(_report(killed)["report.json"])
+    assert {cell["state"] for cell in report["cells"]} == {"complete"}
+
+
+def test_a_failing_run_marks_its_cell_and_leaves_the_rest_whole(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a", TABLE + FAILING)
+    ended = _reproduce(folder, "table=mine.yaml", "seeds=1", "forms=[as_written]", "controls=false")
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert "the loss is not finite" in ended.stdout
+    cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
+    assert cells["doomed LSR as_written"]["state"] == "failed"
+    others = {key: cell["state"] for key, cell in cells.items() if not key.startswith("doomed")}
+    assert set(others.values()) == {"complete"}
+    assert len(others) == 4
+
+
+def test_students_of_a_failing_teacher_are_not_run(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a")
+    setting = SETTING.replace(
+        "role: strong,", "role: strong, baseline_overrides: [schedule.lr=1.0e+30],"
+    )
+    (folder / "setting.yaml").write_text(setting)
+    ended = _reproduce(folder, "table=mine.yaml", "seeds=1", "forms=[standard,as_written]")
+    assert ended.returncode == 1, ended.stderr
+    assert "not run: digits-resnet8-kd-from-resnet8" in ended.stdout
+    cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
+    assert cells["weak KD standard"]["state"] == "not run"
+    assert cells["weak LSR as_written"]["state"] == "complete"
+    assert cells["baseline small"]["state"] == "complete"
+
+
+def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Path) -> None:
+    """A method without a control's answer must not look like one that has no control."""
+    folder = _folder(tmp_path / "a")
+    one = ("table=mine.yaml", "seeds=1", "methods=[kd]", "forms=[standard]")
+    assert _reproduce(folder, *one).returncode == 0
+    configs = (folder / "outputs" / "runs").glob("digits-resnet8-ce-s0-*/config.yaml")
+    (control,) = (path.parent for path in configs if "scale: 0.1" in path.read_text())
+    (control / "result.json").write_text(
+        json.dumps({"status": "failed", "error": "broken on purpose"})
+    )
+    ended = _reproduce(folder, *one, "mode=report")
+    assert ended.returncode == 0
+    assert "CE x 0.1: failed" in ended.stdout
+    cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
+    assert cells["weak KD standard"]["uncompared"] == ["CE x 0.1: failed"]
+    assert "not compared with CE x 0.1" in cells["weak KD standard"]["answer"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "table is missing"),
+        (["table=quikstart"], "no such table; nearest: quickstart"),
+        (["table=mine.yaml", "profile=smok"], "profile=smok: no such option; nearest: smoke"),
+        (["table=mine.yaml", "seeds=0"], "seeds=0 is not possible; expected"),
+        (["table=mine.yaml", "forms=[released]"], "expected one of as_released, as_written"),
+        (["table=mine.yaml", "mode=draw"], "expected one of run, plan, list, report"),
+        (["table=mine.yaml", "loss.tau=3"], "loss.tau is set by the table"),
+        (["table=mine.yaml", "dataset.subst=3"], "unknown key dataset.subst; nearest"),
+        (["table=mine.yaml", "-m"], "drop -m"),
+        (["table=mine.yaml", "hydra/launcher=nothing"], "hydra/launcher=nothing"),
+        (["table=nowhere.yaml"], "nowhere.yaml: no such file"),
+    ],
+)
+def test_a_mistake_costs_one_line_and_starts_nothing(
+    tmp_path: Path, overrides: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from kdlsr import reproduce
+
+    folder = _folder(tmp_path / "a")
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["reproduce", *overrides])
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not (folder / "outputs").exists()
+
+
+def test_a_broken_table_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a", TABLE.replace("tau: 4", "tua: 4"))
+    ended = _reproduce(folder, "table=mine.yaml")
+    assert ended.returncode == 2
+    assert "mine.yaml.cells[0].tua; nearest: tau" in ended.stderr
+    assert not (folder / "outputs").exists()
+
+
+def test_a_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a")
+    ended = _reproduce(folder, "mode=plan", "table=mine.yaml", "seeds=3")
+    assert ended.returncode == 0, ended.stderr
+    assert "weak KD as_released" in ended.stdout
+    assert "0 complete" in ended.stdout
+    assert not (folder / "outputs").exists()

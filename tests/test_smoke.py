@@ -1,0 +1,61 @@
+"""One row of every table and figure, in all forms and with its controls, run to its end."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SilentSession
+
+from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
+from kdlsr.reporting.summarise import as_states, summarise
+from kdlsr.reporting.write import write_report
+from kdlsr.runs.execute import checkpoint_of, complete_run
+from kdlsr.tables.launching import carry_out, states
+from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
+from kdlsr.tables.schema import find_tables, read_profile, read_table
+
+TABLES = [table.name for table in find_tables("yuan2020")]
+
+
+class _InProcess:
+    """Runs jobs here, as Hydra's own launcher does, without composing each again."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.by_command: dict[tuple[str, ...], PlannedJob] = {j.command: j for j in plan.jobs}
+
+    def launch(self, function: Any, jobs: Any) -> list[str]:
+        for command in jobs:
+            job = self.by_command[tuple(command)]
+            keep = tuple(sorted({*job.run.config.keep_epochs, *job.keep}))
+            config = dataclasses.replace(job.run.config, keep_epochs=keep)
+            run = dataclasses.replace(job.run, config=config)
+            if job.until is not None:
+                checkpoint_of(run, job.until, SilentSession())
+            else:
+                complete_run(run, SilentSession())
+        return []
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tables: what they share is run once."""
+    return tmp_path_factory.mktemp("smoke")
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_row_of_every_table_runs_to_its_report_at_profile_smoke(name: str, outputs: Path) -> None:
+    register_model_teachers(config_folders())
+    profile = read_profile(compose_config(["profile=smoke"], "reproduce")["profile"])
+    tiny = (f"output_dir={outputs}", "dataset.subset=128", "precision=fp32")
+    table = read_table(name)
+    rows = tuple(cell for cell in table.cells if cell.omitted is None)[:1]
+    table = dataclasses.replace(table, cells=rows)
+    plan = plan_tables([table], Request(profile, (0,), overrides=tiny))
+    outcome = carry_out(plan, _InProcess(plan), lambda _: {}, lambda number, jobs: None)
+    assert outcome.unfinished == []
+    report = summarise(plan.tables[0], as_states(states(plan)), None, "the command")
+    assert {cell.state for cell in report.cells} <= {"complete"}
+    assert "and of nothing else" in report.first_line
+    page = write_report(report, outputs)
+    assert report.title in page.read_text()
