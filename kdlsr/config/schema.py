@@ -65,6 +65,9 @@ class TeacherConfig:
         path: the file of `checkpoint`.
         model: the network in that file; null: the student's.
         architecture: the network of `timm`, with its pretrained weights.
+        store: `auto` keeps its outputs below `output_dir` and replays them, to the same bits,
+            in every run that shares them; `off` computes them anew.
+        store_limit_gb: no more are kept once all stores there have so many 10**9 bytes.
     """
 
     name: str = "none"
@@ -75,6 +78,8 @@ class TeacherConfig:
     path: str | None = None
     model: str | None = None
     architecture: str | None = None
+    store: Literal["auto", "off"] = "auto"
+    store_limit_gb: Annotated[float, AtLeast(0)] = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)

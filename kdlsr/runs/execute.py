@@ -57,13 +57,12 @@ class _Work:
 
     @property
     def task(self) -> Task:
-        teaching = self.teaching
         return Task(
             train=self.streams.train,
             test=self.streams.test,
             validation=self.streams.validation,
             loss=self.run.loss,
-            teacher=teaching.network if teaching and self.run.loss.needs_teacher else None,
+            teacher=self.teaching.soft_targets if self.teaching else None,
             init_seed=self.run.config.init_seed,
         )
 
@@ -193,7 +192,7 @@ def _start_work(
     model = run.build_model().to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if run.config.start == "teacher":
         assert teaching is not None
-        model.load_state_dict(teaching.network.model.state_dict())
+        model.load_state_dict(teaching.network().model.state_dict())
     if run.config.compile:
         model.compile()
     learner = Learner(

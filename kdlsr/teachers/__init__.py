@@ -1,9 +1,6 @@
-"""Where soft targets come from: today a live network; later stored outputs and past selves.
+"""Where soft targets come from: a live network, or its stored outputs.
 
-A teacher knows its network and how its logits are rounded; how it was trained, found or
-kept is the business of `runs/`.
+A teacher knows its network and how its logits are rounded and kept; how it was trained or
+found is the business of `runs/`. Nothing is imported here: the command that lists stored
+outputs needs no torch.
 """
-
-from kdlsr.teachers.live import LiveTeacher
-
-__all__ = ["LiveTeacher"]

@@ -40,7 +40,10 @@ class LiveTeacher:
         # A copy made outside of inference mode: autograd may save it for the backward pass.
         return rounded.to(torch.float32, copy=True)
 
-    def check(self) -> None:
+    def begin_epoch(self, epoch: int) -> None:
+        """Nothing has to be made ready."""
+
+    def end_epoch(self) -> None:
         """Waits for the device and verifies all logits so far.
 
         Raises:
@@ -55,5 +58,5 @@ class LiveTeacher:
     def predict(self, stream: EvalStream) -> Tensor:
         """Returns the rounded logits (N, K) of all images of `stream`, in its order."""
         logits = torch.cat([self.logits(batch) for batch in stream])
-        self.check()
+        self.end_epoch()
         return logits

@@ -63,15 +63,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         DamagedCheckpoint: the file is missing, truncated or altered, or has no checksum.
     """
+    expected = checkpoint_digest(path)
     try:
-        expected = _checksum_path(path).read_text().split()[0]
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, IndexError) as error:
-        raise DamagedCheckpoint(f"{path} or its checksum is missing") from error
+    except FileNotFoundError as error:
+        raise DamagedCheckpoint(f"{path} is missing") from error
     if found != expected:
         raise DamagedCheckpoint(f"{path} disagrees with its checksum")
     return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Returns the SHA-256 that stands beside a checkpoint, whose own bytes are not read.
+
+    Raises:
+        DamagedCheckpoint: it has none.
+    """
+    try:
+        return _checksum_path(path).read_text().split()[0]
+    except (FileNotFoundError, IndexError) as error:
+        raise DamagedCheckpoint(f"{path} or its checksum is missing") from error
 
 
 def checkpoint_epochs(folder: Path) -> list[int]:

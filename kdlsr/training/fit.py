@@ -27,10 +27,14 @@ TERMS = ("hard", "soft", "total")
 class SoftTargets(Protocol):
     """What `teachers/` gives: logits for a batch of views, rounded to the teacher's dtype."""
 
-    def logits(self, batch: Batch) -> Tensor: ...
+    def begin_epoch(self, epoch: int) -> None:
+        """Before the first batch of an epoch, counted from 0."""
 
-    def check(self) -> None:
-        """Raises RunFailed if any logits so far were out of the dtype's range."""
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits (B, K) for the epoch's next batch: all are asked for, in their order."""
+
+    def end_epoch(self) -> None:
+        """Raises RunFailed if any of the epoch's logits were out of the dtype's range."""
 
 
 class Observer(Protocol):
@@ -129,6 +133,8 @@ def fit(
 
 def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) -> dict[str, float]:
     """Trains on every training view of `epoch` once; returns the mean of each loss term."""
+    if task.teacher:
+        task.teacher.begin_epoch(epoch)
     # Dropout is a function of seed and epoch alone, so that resuming needs no generator state.
     torch.manual_seed(_mix(task.init_seed, epoch))
     learner.model.train()
@@ -144,7 +150,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
         log.add(terms, len(batch.labels))
         observer.step(step + 1, steps, log.means)
     if task.teacher:
-        task.teacher.check()
+        task.teacher.end_epoch()
     log.check_finite(epoch)
     return log.means()
 

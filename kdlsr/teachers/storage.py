@@ -1,0 +1,271 @@
+"""Stored teacher outputs on disk, `outputs/teacher_outputs/<key>/`: files that are whole.
+
+`key.json` says what the outputs are of. `epoch-0001-<digest>.npy` holds the logits (N, K) of
+the first epoch's views, rows in the order in which training meets them; `test-<digest>.npy`
+those of the test images. The digest is of all bytes of the file (SHA-256, 32 hex digits) and
+stands in its name, so that one rename makes content and checksum visible together: a writer
+that is killed leaves nothing that counts, and two writers of one epoch cannot mix theirs.
+
+NumPy only: listing stores must not wait for torch. What moves the bits of outputs, and so
+makes a key, is decided in `runs/`.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Logits: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]
+Say = Callable[[str], None]
+
+FOLDER = "teacher_outputs"
+TEST = "test"
+DIGEST_LENGTH = 32
+GB = 10**9
+MEASURE_S = 10.0  # how old the known size of all stores may be when an epoch is added
+ABANDONED_S = 3600.0  # a temporary file this old belongs to a process that was killed
+
+
+def epoch_part(epoch: int) -> str:
+    """Returns the name of the outputs on the views of `epoch`, counted from 0."""
+    return f"epoch-{epoch + 1:04d}"
+
+
+class OutputFolder:
+    """The outputs kept under one key: read where they are whole, written while there is room.
+
+    Nothing that goes wrong here ends a run: outputs that cannot be trusted or read are
+    computed again, and after a failed write, or at the bound, no more are written; either is
+    said in one line. Any number of processes may read and write one folder at once.
+
+    Args:
+        root: `outputs/teacher_outputs`, the sum of whose files is bounded.
+        key: the folder's name, a function of all that moves the outputs' bits.
+        description: what key.json says.
+        limit_gb: the bound, in units of 10**9 bytes.
+        say: is told what went wrong.
+    """
+
+    def __init__(
+        self, root: Path, key: str, description: Mapping[str, Any], limit_gb: float, say: Say
+    ) -> None:
+        self.path = root / key
+        self.is_open = True
+        self._root = root
+        self._description = dict(description)
+        self._limit = limit_gb * GB
+        self._say = say
+        self._size = 0
+        self._measured = float("-inf")
+
+    def read(self, part: str, shape: tuple[int, int], dtype: str) -> Logits | None:
+        """Returns stored logits (N, K), mapped into memory; None where there are none.
+
+        A file that disagrees with its checksum, or has another shape or dtype, is removed.
+        Checksums are verified once in a process.
+        """
+        try:
+            for path in _files(self.path, part):
+                logits = _map(path) if _is_whole(path) else None
+                if logits is not None and logits.shape == shape and logits.dtype == dtype:
+                    return logits
+                self._say(f"{path} disagrees with its checksum or key; it is computed again")
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return None  # let go by another process at this moment
+        except OSError as error:
+            self._say(f"{self.path}: {error.strerror or error}; {part} is computed again")
+        return None
+
+    def write(self, part: str, logits: Logits) -> None:
+        """Stores logits (N, K), all finite, unless another process has, or there is no room."""
+        try:
+            if not self.is_open or not self._has_room(logits.nbytes):
+                return
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._remove_abandoned()
+            self._describe()
+            if not _files(self.path, part):
+                _write_array(self.path, part, logits)
+                self._size += logits.nbytes
+        except OSError as error:
+            self._close(f"{self.path}: {error.strerror or error}")
+
+    def stored_epochs(self) -> int:
+        """Returns of how many epochs there are outputs, whole or damaged."""
+        try:
+            return stored_epochs(self.path)
+        except OSError:
+            return 0  # reading them will say why
+
+    def _has_room(self, size: int) -> bool:
+        now = time.monotonic()
+        if now - self._measured > MEASURE_S:
+            self._size, self._measured = folder_size(self._root), now
+        if self._size + size <= self._limit:
+            return True
+        self._close(
+            f"{self._root} would be larger than teacher.store_limit_gb={self._limit / GB:g} "
+            "(python -m kdlsr.teachers lists what is there)"
+        )
+        return False
+
+    def _close(self, why: str) -> None:
+        self.is_open = False
+        self._say(f"{why}; no more teacher outputs are stored by this run")
+
+    def _describe(self) -> None:
+        path = self.path / "key.json"
+        if not path.exists():
+            with _temporary(self.path) as (temporary, file):
+                file.write((json.dumps(self._description, indent=2) + "\n").encode())
+                temporary.replace(path)
+
+    def _remove_abandoned(self) -> None:
+        for path in self.path.glob(".*.tmp"):
+            if time.time() - path.stat().st_mtime > ABANDONED_S:
+                path.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------- files
+
+
+class _HashingWriter:
+    """Passes bytes to a file and hashes them on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.sha256 = hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self.sha256.update(data)
+        return self._file.write(data)
+
+
+def _write_array(folder: Path, part: str, logits: Logits) -> None:
+    """Writes an .npy file; not synced to the disk, since what a crash loses is detected."""
+    with _temporary(folder) as (temporary, file):
+        writer = _HashingWriter(file)
+        np.lib.format.write_array(writer, logits, allow_pickle=False)
+        file.close()  # the last bytes may find the disk full
+        digest = writer.sha256.hexdigest()[:DIGEST_LENGTH]
+        temporary.replace(folder / f"{part}-{digest}.npy")
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Opens a file that no other process writes; it is gone at the end unless renamed."""
+    path = folder / f".{os.getpid()}-{os.urandom(6).hex()}.tmp"
+    try:
+        with path.open("wb") as file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path, part: str) -> list[Path]:
+    """Returns the whole files of one part: one, unless two writers ended at one moment."""
+    return sorted(folder.glob(f"{part}-{'?' * DIGEST_LENGTH}.npy"))
+
+
+_verified: set[tuple[Path, int, int]] = set()  # path, size, time of change
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file's bytes have the digest in its name; read once in a process."""
+    status = path.stat()
+    version = (path.absolute(), status.st_size, status.st_mtime_ns)
+    if version in _verified:
+        return True
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest[:DIGEST_LENGTH] != path.stem[-DIGEST_LENGTH:]:
+        return False
+    _verified.add(version)
+    return True
+
+
+def stored_epochs(folder: Path) -> int:
+    """Returns of how many epochs a store has outputs, whole or damaged."""
+    return len(
+        {m.group(1) for p in folder.glob("*.npy") if (m := re.match(r"epoch-(\d+)", p.name))}
+    )
+
+
+def _map(path: Path) -> Logits:
+    # Copy-on-write: torch takes no array that cannot be written.
+    logits: Logits = np.load(path, mmap_mode="c", allow_pickle=False)
+    return logits
+
+
+def folder_size(folder: Path) -> int:
+    """Returns the sum of the sizes of all files below `folder`, bytes; 0 if there is none."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += Path(parent, name).stat().st_size
+            except FileNotFoundError:
+                continue  # removed or renamed since it was listed
+    return total
+
+
+# ---------------------------------------------------------------- all stores
+
+
+@dataclass(frozen=True)
+class StoredOutputs:
+    """One store, as `python -m kdlsr.teachers` lists it.
+
+    Attributes:
+        path: its folder, named by its key.
+        epochs: of how many epochs it has outputs.
+        size: of its files, bytes.
+        description: key.json; empty where it cannot be read.
+    """
+
+    path: Path
+    epochs: int
+    size: int
+    description: dict[str, Any] = field(default_factory=dict)
+
+
+def list_outputs(root: Path, pattern: str = "*") -> list[StoredOutputs]:
+    """Returns the stores below `root` whose keys match a glob, by name."""
+    if not root.is_dir():
+        return []
+    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return [_look_at(path) for path in folders if fnmatchcase(path.name, pattern)]
+
+
+def _look_at(path: Path) -> StoredOutputs:
+    try:
+        description = json.loads((path / "key.json").read_text())
+    except (OSError, ValueError):
+        description = {}  # only said to people; the outputs have checksums of their own
+    return StoredOutputs(path, stored_epochs(path), folder_size(path), description)
+
+
+def remove_outputs(root: Path, pattern: str) -> list[StoredOutputs]:
+    """Removes the stores whose keys match a glob; returns what they were.
+
+    A run that is writing one goes on without it.
+    """
+    removed = list_outputs(root, pattern)
+    for store in removed:
+        # At once under its name, so that nobody adds a file to what is being taken apart.
+        store.path.rename(root / f".{store.path.name}.{os.getpid()}.removed")
+    for leftover in root.glob(".*.removed"):
+        shutil.rmtree(leftover)
+    return removed
