@@ -216,7 +216,8 @@ def test_every_config_file_begins_with_its_command() -> None:
         lines = file.read_text().splitlines()
         first = lines[1] if lines[0].startswith("# @package") else lines[0]
         assert first.startswith("# python -m kdlsr."), file
-        assert "_target_" not in file.read_text()
+        # Hydra's own launchers are the one thing that it makes from a config.
+        assert "_target_" not in file.read_text() or file.parent.name == "launcher", file
 
 
 def test_ones_own_options_are_added_by_a_config_folder(train: Command, tmp_path: Path) -> None:
