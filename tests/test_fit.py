@@ -104,6 +104,14 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch_and_step() -> None:
     assert not saved
 
 
+def test_weights_that_diverged_after_the_last_loss_are_told_with_their_epoch(plan: Any) -> None:
+    """One step, whose loss is finite and whose rate is not sane."""
+    run = plan("schedule.lr=1e30", "schedule.batch_size=256", "schedule.warmup_epochs=0")
+    with pytest.raises(RunFailed, match="test logits are not finite after epoch 1"):
+        complete_run(run, SilentSession())
+    assert store_of(run.config).run(run.run_id).status() == "failed"
+
+
 def test_of_equally_good_epochs_the_later_is_best() -> None:
     history = [{"epoch": e, "test": {"top1": top1}} for e, top1 in enumerate((50, 70, 70, 60), 1)]
     assert best_epoch(history, "test") == 3

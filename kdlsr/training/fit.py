@@ -110,13 +110,16 @@ def fit(
         The test logits (N, K) of the last epoch, or None if there was nothing left to do.
 
     Raises:
-        RunFailed: a loss was not finite; the message names epoch and step.
+        RunFailed: a loss was not finite, or the test logits are not; the message names the
+            epoch (and step).
     """
     logits = None
     while len(history) < until:
         epoch = len(history)
         terms = train_epoch(learner, task, epoch, observer)
         logits = predict(learner, task.test)
+        if not logits.isfinite().all():
+            raise RunFailed(f"the network's test logits are not finite after epoch {epoch + 1}")
         history.append(
             {
                 "epoch": epoch + 1,
