@@ -296,7 +296,9 @@ def read_run(
     )
 
 
-def _target(cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]) -> Target | None:
+def _target(
+    cell: PlannedCell, planned: PlannedTable, complete: Sequence[Result]
+) -> Target | None:
     """Returns the paper's value; ours is held against it only at the paper's own size."""
     if cell.paper is None:
         return None

@@ -62,9 +62,7 @@ class _Work:
             test=self.streams.test,
             validation=self.streams.validation,
             loss=self.run.loss,
-            teacher=self.teaching.network
-            if self.teaching and self.run.loss.needs_teacher
-            else None,
+            teacher=self.teaching.network if self.teaching and self.run.loss.needs_teacher else None,
             init_seed=self.run.config.init_seed,
         )
 

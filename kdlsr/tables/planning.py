@@ -292,9 +292,7 @@ class _Expansion:
         for key, known in self.cells.items():
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
-        key = self._free_key(
-            f"control {self._label(cell.network, cell.student_role)} {variant.name}"
-        )
+        key = self._free_key(f"control {self._label(cell.network, cell.student_role)} {variant.name}")
         self._add(cell, key, variant, self._ordered(overrides), runs, baseline, ())
         return key
 
@@ -447,8 +445,7 @@ def _teacher_overrides(student: Sequence[str], run: Run) -> tuple[str, ...]:
     kept = [
         o
         for o in student
-        if o.partition("=")[0].partition(".")[0] not in dropped
-        and o.partition("=")[0] not in RECIPE
+        if o.partition("=")[0].partition(".")[0] not in dropped and o.partition("=")[0] not in RECIPE
     ]
     model = [] if own_model else [f"model={teacher.name}"]
     return ordered([*kept, *model, "loss=ce", f"seed={teacher.seed}", *teacher.overrides])
