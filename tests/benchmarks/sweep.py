@@ -36,7 +36,7 @@ from kdlsr.config.schema import TeacherConfig, read_config
 from kdlsr.data.prepare import load_streams
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
-from kdlsr.teachers import LiveTeacher
+from kdlsr.teachers.live import LiveTeacher
 from kdlsr.training.checkpoint import read_checkpoint
 from kdlsr.training.hardware import AUTOCAST_DTYPES
 
@@ -135,7 +135,8 @@ def teacher_pass(grid: Grid) -> float:
     for epoch in range(run.config.schedule.epochs):
         for batch in streams.train.epoch(epoch):
             teacher.logits(batch)
-    teacher.check()
+    if run.device.type == "cuda":
+        torch.cuda.synchronize(run.device)
     return time.perf_counter() - begun
 
 
