@@ -84,3 +84,42 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
             learner.update(terms.total)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_compiled_run_and_its_evaluation_agree_with_eager_ones() -> None:
+    """CUDA graphs overwrite their outputs: evaluation must have copied every batch of it."""
+    from test_fit import CPU, _learner, _task
+
+    from kdlsr.training.fit import predict
+    from kdlsr.training.hardware import compile_model
+
+    device = torch.device("cuda")
+    learner, task = _learner(), _task()
+    expected = predict(learner, task.test)
+    learner.device = device
+    learner.model.to(device)
+    compile_model(learner.model, device)
+    assert learner.is_graphed
+    batches = [b._replace(inputs=b.inputs.to(device)) for b in task.test]  # type: ignore[union-attr]
+    for _ in range(3):  # a graph is recorded in the second call and replayed from then on
+        logits = predict(learner, batches)  # type: ignore[arg-type]
+        assert torch.allclose(logits.to(CPU), expected, atol=1e-3)
+
+
+def test_the_optimiser_is_the_fused_one_on_the_gpu() -> None:
+    from test_fit import SCHEDULE
+
+    from kdlsr.models import Recipe
+    from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+
+    model = torch.nn.Linear(4, 4, device="cuda")
+    optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
+    model(torch.ones(2, 4, device="cuda")).sum().backward()
+    before = model.weight.detach().clone()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        optimizer.step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert optimizer.param_groups[0]["fused"]
+    assert not torch.equal(model.weight, before)

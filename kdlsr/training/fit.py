@@ -62,8 +62,18 @@ class Learner:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
         self.base_lr = self.optimizer.param_groups[0]["lr"]
 
+    @property
+    def is_graphed(self) -> bool:
+        """Whether the model's kernels are replayed as CUDA graphs."""
+        return self.device.type == "cuda" and self.model._compiled_call_impl is not None
+
     def forward(self, inputs: Inputs) -> Tensor:
-        """Returns logits (N, K), computed in the chosen precision."""
+        """Returns logits (N, K), computed in the chosen precision.
+
+        On a GPU those of a compiled model are overwritten by the next call.
+        """
+        if self.is_graphed:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         dtype = AUTOCAST_DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             logits: Tensor = self.model(inputs)
@@ -162,7 +172,8 @@ def predict(learner: Learner, stream: EvalStream) -> Tensor:
     """Returns the logits (N, K), fp32, of all images of `stream`, in its order."""
     learner.model.eval()
     with torch.inference_mode():
-        return torch.cat([learner.forward(batch.inputs).float() for batch in stream])
+        copies = [learner.forward(b.inputs).to(torch.float32, copy=True) for b in stream]
+        return torch.cat(copies)
 
 
 def _validation_metrics(learner: Learner, stream: EvalStream | None) -> Record | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from kdlsr.config import UserError
 
@@ -91,6 +92,16 @@ def computing(threads: int, deterministic: bool) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         _set_deterministic(before[1])
+
+
+def compile_model(model: nn.Module, device: torch.device) -> None:
+    """Has `model` compiled when it is first called; on a GPU its kernels become CUDA graphs.
+
+    Batches have one shape but for an epoch's last, so a step is replayed as a whole, without
+    the host launching kernels one by one. A graph's output is overwritten when it is next
+    called, which `Learner.forward` announces: what is to last longer has to be copied.
+    """
+    model.compile(mode="reduce-overhead" if device.type == "cuda" else None)
 
 
 def _set_deterministic(mode: bool) -> None:

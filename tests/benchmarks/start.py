@@ -13,7 +13,6 @@ Each is a whole process, timed in turns. The last line is one JSON object:
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import tempfile
 import time
 
 from machine import describe
+from turns import finish
 
 TRAIN = [sys.executable, "-m", "kdlsr.train"]
 IMPORT_TORCH = [sys.executable, "-c", "import torch"]
@@ -84,8 +84,8 @@ def main() -> None:
     results = {}
     for name, (command, exit_code, reference) in cases.items():
         print(name)
-        results[name] = round(ratio(command, exit_code, reference, rounds), 4)
-    print(json.dumps(results))
+        results[name] = ratio(command, exit_code, reference, rounds)
+    finish(results)
 
 
 if __name__ == "__main__":

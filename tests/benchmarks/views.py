@@ -14,9 +14,7 @@ The last line is one JSON object:
 """
 
 import argparse
-import json
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -25,6 +23,7 @@ import torchvision.transforms.functional as pil_functional
 from machine import describe
 from PIL import Image
 from torchvision.transforms import InterpolationMode
+from turns import Contestant, finish, in_turns, ratio, show
 
 from kdlsr.data.draws import draw, permutation
 from kdlsr.data.stream import TrainStream
@@ -80,22 +79,6 @@ def by_pil(pixels: np.ndarray, batch: int) -> Callable[[int], None]:
     return epoch
 
 
-def rates(
-    contestants: dict[str, tuple[Callable[[int], None], int]], rounds: int
-) -> dict[str, list[float]]:
-    """Images per second of each contestant in each round, after one warm-up."""
-    found: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        names = list(contestants)
-        for name in names if turn % 2 else reversed(names):
-            epoch, images = contestants[name]
-            begun = time.perf_counter()
-            epoch(turn)
-            if turn:
-                found[name].append(images / (time.perf_counter() - begun))
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=int, default=50_000, help="of ours, per epoch")
@@ -107,22 +90,26 @@ def main() -> None:
     pixels = rng.integers(0, 256, (options.images, SIZE, SIZE, 3), dtype=np.uint8)
     maker = ViewMaker(pixels, MEAN, STD, "cpu")
     print(describe(), "1 thread", sep="; ")
-    contestants = {f"stream, batch {b}": (our_stream(maker, b), options.images) for b in BATCHES}
-    contestants["lookup, batch 128"] = (our_lookup(maker, 128), options.images)
-    pil_images = pixels[: options.pil_images]
-    contestants["pil, batch 128"] = (by_pil(pil_images, 128), len(pil_images))
-    found = rates(contestants, options.rounds)
-    print(f"{'images per second':20} {'median':>9} {'lowest':>9} {'highest':>9}")
-    for name, values in found.items():
-        row = (statistics.median(values), min(values), max(values))
-        print(f"{name:20} " + " ".join(f"{value:9,.0f}" for value in row))
-    ours, theirs = found["stream, batch 128"], found["pil, batch 128"]
-    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
-    result = {
-        "images_per_second_per_core": round(statistics.median(ours)),
-        "over_pil": round(ratio, 2),
+    contestants = {
+        f"stream, batch {b}": _contestant(our_stream(maker, b), options.images) for b in BATCHES
     }
-    print(json.dumps(result))
+    contestants["lookup, batch 128"] = _contestant(our_lookup(maker, 128), options.images)
+    pil_images = pixels[: options.pil_images]
+    contestants["pil, batch 128"] = _contestant(by_pil(pil_images, 128), len(pil_images))
+    found = in_turns(contestants, options.rounds)
+    show(found)
+    ours = found["stream, batch 128"]
+    finish(
+        {
+            "images_per_second_per_core": round(statistics.median(ours)),
+            "over_pil": ratio(ours, found["pil, batch 128"]),
+        }
+    )
+
+
+def _contestant(epoch: Callable[[int], None], images: int) -> Contestant:
+    number = iter(range(1000))  # each turn another epoch: nothing is left over from the last
+    return Contestant(lambda: epoch(next(number)), images)
 
 
 if __name__ == "__main__":
