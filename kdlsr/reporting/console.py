@@ -115,7 +115,8 @@ class RunDisplay:
         self._tracker = tracker
         self._bar = _ProgressBar(console, run.run_id, start, until) if console.is_terminal else None
         self._begun = self._last_shown = self._epoch_begun = time.perf_counter()
-        self._steps = 0
+        self._started = self._begun  # the epoch, its first step included
+        self._steps = self._uncounted_steps = 0
         self._train_seconds = 0.0
         self._epoch_seconds: list[float] = []
         self._terms: Mapping[str, float] = {}
@@ -133,8 +134,11 @@ class RunDisplay:
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
         """After each step: shows how far, at most a few times a second."""
         now = time.perf_counter()
+        if done == 1 and self._epoch == self._start and of > 1:
+            # It warms up (and compiles): no part of the rate that is shown.
+            self._epoch_begun, self._uncounted_steps = now, 1
         self._train_seconds = now - self._epoch_begun
-        self._steps = done
+        self._steps = done - self._uncounted_steps
         if self._bar is None or now - self._last_shown < REFRESH_S:
             return
         self._last_shown = now
@@ -144,7 +148,7 @@ class RunDisplay:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """After each epoch: shows its record and passes it to the tracker."""
         now = time.perf_counter()
-        self._epoch_seconds.append(now - self._epoch_begun)
+        self._epoch_seconds.append(now - self._started)
         self._epoch, self._terms, self._record = record["epoch"], record["train"], record
         text = self._describe()
         self._tracker.epoch(record)
@@ -157,7 +161,8 @@ class RunDisplay:
                 f"left {_clock(self._seconds_left())}",
                 markup=False,
             )
-        self._epoch_begun = time.perf_counter()
+        self._epoch_begun = self._started = time.perf_counter()
+        self._uncounted_steps = 0
 
     def complete(self, result: Result) -> None:
         """At the end of the run: passes its result to the tracker."""

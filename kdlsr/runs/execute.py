@@ -38,7 +38,12 @@ from kdlsr.training.fit import (
     restore_training_state,
     training_state,
 )
-from kdlsr.training.hardware import computing, default_threads, describe_environment
+from kdlsr.training.hardware import (
+    compile_model,
+    computing,
+    default_threads,
+    describe_environment,
+)
 from kdlsr.training.optimisation import build_optimizer
 
 
@@ -194,7 +199,7 @@ def _start_work(
         assert teaching is not None
         model.load_state_dict(teaching.network().model.state_dict())
     if run.config.compile:
-        model.compile()
+        compile_model(model, run.device)
     learner = Learner(
         model=model,
         optimizer=build_optimizer(model, run.optimisation, run.config.schedule),

@@ -29,7 +29,7 @@ from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
-NUMERICS = 1
+NUMERICS = 2
 ID_LENGTH = 80
 HASH_LENGTH = 10
 NO_RUN = ("none", "checkpoint", "timm")  # teachers that are not runs of this suite

@@ -1,18 +1,26 @@
 """Our training step on made images, as a run has it: the loop of `kdlsr.training.fit`."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from kdlsr.config.schema import ScheduleConfig
-from kdlsr.data.stream import Batch, EvalStream, TrainStream
+from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
+from kdlsr.teachers.live import LiveTeacher
+from kdlsr.teachers.storage import OutputFolder, epoch_part
+from kdlsr.teachers.stored import StoredTeacher
 from kdlsr.training.fit import Learner, SoftTargets, Task, train_epoch
+from kdlsr.training.hardware import compile_model
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
 
 CLASSES, SIZE = 100, 32
@@ -31,25 +39,20 @@ class Unobserved:
         """Nothing to see."""
 
 
-class Replayed:
-    """Teacher outputs that are known beforehand: fp16 logits by sample, as a store keeps them."""
+def stored_teacher(samples: int, epochs: int, device: torch.device) -> StoredTeacher:
+    """Returns a teacher all of whose outputs, made ones, are stored: it has no network."""
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder)
+    outputs = OutputFolder(Path(folder), "made", {}, limit_gb=1.0, say=print)
+    shape = (samples, CLASSES)
+    logits = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
+    for epoch in range(epochs):
+        outputs.write(epoch_part(epoch), logits)
+    return StoredTeacher(_no_network, outputs, shape, "float16", device)
 
-    def __init__(self, samples: int, device: torch.device) -> None:
-        generator = torch.Generator().manual_seed(0)
-        logits = torch.randn(samples, CLASSES, generator=generator)
-        self._logits = logits.half().to(device)
 
-    def logits(self, batch: Batch) -> Tensor:
-        return self._logits.index_select(0, batch.indices).float()
-
-    def begin_epoch(self, epoch: int) -> None:
-        """The same outputs serve every epoch."""
-
-    def end_epoch(self) -> None:
-        """They were checked as they were stored."""
-
-    def check(self) -> None:
-        """Likewise."""
+def _no_network() -> LiveTeacher:
+    raise AssertionError("an output of a stored teacher is missing")
 
 
 def network(name: str) -> nn.Module:
@@ -72,7 +75,7 @@ def our_learner(
     schedule = ScheduleConfig(epochs=FOREVER, batch_size=batch)
     model = network(name).to(device, memory_format=torch.channels_last)
     if compiled:
-        model.compile()
+        compile_model(model, device)
     optimizer = build_optimizer(model, resolve_optimisation(schedule, Recipe()), schedule)
     return Learner(model, optimizer, schedule, precision, device)
 

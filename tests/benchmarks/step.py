@@ -25,9 +25,9 @@ from dataclasses import dataclass
 import torch
 from ceiling import convolution_rate, matmul_rate, training_flops
 from machine import describe
-from ours import SIZE, Replayed, epochs_of, made_images, network, our_learner, our_task
+from ours import SIZE, epochs_of, made_images, network, our_learner, our_task, stored_teacher
 from peers import KD, TFKD_REG, PeerLoop, PeerLoss, cross_entropy, loader_of
-from turns import Contestant, finish, in_turns, ratio, show
+from turns import WARM_UP, Contestant, finish, in_turns, ratio, show
 
 from kdlsr.training.hardware import resolve_device, resolve_precision
 
@@ -57,7 +57,8 @@ class Bench:
     def ours(self, name: str, batch: int, loss: str, compiled: bool = False) -> Contestant:
         count = batch * self.steps
         options = {"kd": OUR_KD, "tfkd_reg": OUR_REG}.get(loss, {})
-        teacher = Replayed(count, self.device) if loss == "kd" else None
+        epochs = self.rounds + WARM_UP
+        teacher = stored_teacher(count, epochs, self.device) if loss == "kd" else None
         task = our_task(count, batch, self.device, loss, options, teacher)
         learner = our_learner(name, self.precision, batch, self.device, compiled)
         return Contestant(epochs_of(learner, task), count)

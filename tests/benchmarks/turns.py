@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+WARM_UP = 1  # turns of each that are not counted
+
 
 @dataclass(frozen=True)
 class Contestant:
@@ -35,7 +37,8 @@ def in_turns(
     leaves out what other programs take, on a machine that is not idle (one thread, no workers).
     """
     for contestant in contestants.values():
-        contestant.run()
+        for _ in range(WARM_UP):
+            contestant.run()
     found: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds):
         names = list(contestants)
