@@ -19,9 +19,15 @@ from sample_report import (
     teacher_epoch_report,
 )
 
-from kdlsr.reporting.curves import Band, band, panels, series, vertical_range
-from kdlsr.reporting.figures import draw_figures, draw_search, right_class, softened, teacher_lines
-from kdlsr.reporting.intervals import Entry, axis_range, draw_differences, sections
+from kdlsr.reporting.figures.curves import Band, band, panels, series, vertical_range
+from kdlsr.reporting.figures.drawing import (
+    draw_figures,
+    draw_search,
+    right_class,
+    softened,
+    teacher_lines,
+)
+from kdlsr.reporting.figures.intervals import Entry, axis_range, draw_differences, sections
 from kdlsr.reporting.statistics import difference
 from kdlsr.reporting.summary import Report, RunSummary
 

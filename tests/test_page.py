@@ -23,10 +23,10 @@ from sample_report import (
     teacher_epoch_report,
 )
 
-from kdlsr.reporting.curves import series
-from kdlsr.reporting.markup import Markup, element, join, typeset, void
-from kdlsr.reporting.page import render_page
-from kdlsr.reporting.page_curves import cell_curves, ticks
+from kdlsr.reporting.figures.curves import series
+from kdlsr.reporting.page.curves import cell_curves, ticks
+from kdlsr.reporting.page.document import render_page
+from kdlsr.reporting.page.markup import Markup, element, join, typeset, void
 from kdlsr.reporting.statistics import Compatibility
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import Report

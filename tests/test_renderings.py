@@ -35,14 +35,14 @@ from sample_report import (
     search_report,
 )
 
-from kdlsr.reporting import latex, words
-from kdlsr.reporting.csv_table import columns, render_csv
-from kdlsr.reporting.json_report import render_json, report_values
-from kdlsr.reporting.latex import render_latex
-from kdlsr.reporting.markdown import render_markdown
 from kdlsr.reporting.statistics import Difference, Interval, estimate
 from kdlsr.reporting.summary import Report
-from kdlsr.reporting.terminal import print_report, shell_lines
+from kdlsr.reporting.text import latex, words
+from kdlsr.reporting.text.csv_table import columns, render_csv
+from kdlsr.reporting.text.json_report import render_json, report_values
+from kdlsr.reporting.text.latex import render_latex
+from kdlsr.reporting.text.markdown import render_markdown
+from kdlsr.reporting.text.terminal import print_report, shell_lines
 from kdlsr.reporting.write import write_report
 
 REPORTS: list[Callable[[], Report]] = [full_report, one_seed_report, search_report]

@@ -23,9 +23,9 @@ from kdlsr.config import UserError
 from kdlsr.config.compose import GROUPS, compose_config
 from kdlsr.config.schema import read_config
 from kdlsr.report import main, quote_filters, report_on
-from kdlsr.reporting.any_runs import ReportChoices, report_runs
-from kdlsr.reporting.command_of_config import override_value, overrides_of
-from kdlsr.reporting.stored_runs import flatten
+from kdlsr.reporting.any_runs.command_of_config import override_value, overrides_of
+from kdlsr.reporting.any_runs.report import ReportChoices, report_runs
+from kdlsr.reporting.any_runs.stored import flatten
 from kdlsr.reporting.summary import CellSummary, Report
 from kdlsr.runs.execute import complete_run, resolved_config
 from kdlsr.runs.plan import Run, apply_override, plan_run

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from kdlsr.reporting.csv_table import render_csv
-from kdlsr.reporting.json_report import render_json
-from kdlsr.reporting.latex import render_latex
-from kdlsr.reporting.markdown import render_markdown
 from kdlsr.reporting.summary import Report
+from kdlsr.reporting.text.csv_table import render_csv
+from kdlsr.reporting.text.json_report import render_json
+from kdlsr.reporting.text.latex import render_latex
+from kdlsr.reporting.text.markdown import render_markdown
 from kdlsr.runs.store import write_text
 
 

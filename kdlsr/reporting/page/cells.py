@@ -1,11 +1,11 @@
 """The page's second half: every cell with its curves and figures, every run with its config."""
 
-from kdlsr.reporting import words
-from kdlsr.reporting.markup import Markup, element, join, typeset
-from kdlsr.reporting.page_curves import cell_curves
-from kdlsr.reporting.page_results import anchor, cell_name, places, state_badge, verdict_badge
+from kdlsr.reporting.page.curves import cell_curves
+from kdlsr.reporting.page.markup import Markup, element, join, typeset
+from kdlsr.reporting.page.results import anchor, cell_name, places, state_badge, verdict_badge
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import CellSummary, Comparison, Report, RunSummary
+from kdlsr.reporting.text import words
 
 
 def cell_sections(report: Report) -> Markup:

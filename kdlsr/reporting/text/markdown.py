@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from kdlsr.reporting import words
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import CellSummary, Report
+from kdlsr.reporting.text import words
 
 _MARKS = re.compile(r"[\\`*~$|<]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#|\w+;)|(?<=\])\(")
 _BLOCK = re.compile(r"^(?:[#>]|[-+](?=[\s-]|$)|\d+(?=[.)](?:\s|$)))")

@@ -6,7 +6,7 @@ What is claimed was decided in `statistics`; here it is only drawn.
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kdlsr.reporting.canvas import (
+from kdlsr.reporting.figures.canvas import (
     BLUE,
     INK,
     MINUS,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from kdlsr.config import UserError
-from kdlsr.reporting import grid_search
-from kdlsr.reporting.command_of_config import full_schedule, overrides_of
-from kdlsr.reporting.stored_runs import StoredCell
+from kdlsr.reporting.any_runs import grid_search
+from kdlsr.reporting.any_runs.command_of_config import full_schedule, overrides_of
+from kdlsr.reporting.any_runs.stored import StoredCell
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import Search
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdlsr.reporting import words
 from kdlsr.reporting.statistics import Difference
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import CellSummary, Report
+from kdlsr.reporting.text import words
 
 WIDTH = 80
 _STYLES = {"beats": "green", "below": "red"}

@@ -8,11 +8,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from kdlsr.reporting import words
-from kdlsr.reporting.csv_table import columns
 from kdlsr.reporting.statistics import Difference, Estimate
 from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import CellSummary, Comparison, Report
+from kdlsr.reporting.text import words
+from kdlsr.reporting.text.csv_table import columns
 
 SCHEMA = 1
 _OF_ITS_OWN = ("cells", "first_line")  # written apart from a report's other fields

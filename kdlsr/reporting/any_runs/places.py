@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdlsr.reporting.command_of_config import override_value
-from kdlsr.reporting.stored_runs import StoredCell, telling_keys
+from kdlsr.reporting.any_runs.command_of_config import override_value
+from kdlsr.reporting.any_runs.stored import StoredCell, telling_keys
 
 # What a reader looks for first in a name; other keys follow in the config's order.
 _FIRST = ("loss.name", "loss.form", "loss.tau", "loss.alpha", "teacher.name")

@@ -5,10 +5,10 @@ Verdicts are words with a sign of their own; colour only repeats them.
 
 from collections.abc import Sequence
 
-from kdlsr.reporting import words
-from kdlsr.reporting.markup import Markup, element, join, typeset
+from kdlsr.reporting.page.markup import Markup, element, join, typeset
 from kdlsr.reporting.statistics import Difference
 from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
+from kdlsr.reporting.text import words
 
 _SIGNS = {
     "beats": "\u25b2",

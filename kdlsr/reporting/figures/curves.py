@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdlsr.reporting.canvas import COLOURS, INK, MUTED, WIDTH, Sheet, draw, say, shortened
+from kdlsr.reporting.figures.canvas import COLOURS, INK, MUTED, WIDTH, Sheet, draw, say, shortened
 from kdlsr.reporting.summary import CellSummary, Report, RunSummary
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdlsr.config import UserError
-from kdlsr.reporting.stored_runs import StoredCell, StoredRun, differing_keys
+from kdlsr.reporting.any_runs.stored import StoredCell, StoredRun, differing_keys
 from kdlsr.reporting.summary import GridPoint, Search
 
 TAU, ALPHA = "loss.tau", "loss.alpha"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from kdlsr.reporting import words
+from kdlsr.reporting.text import words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

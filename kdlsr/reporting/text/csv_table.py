@@ -8,9 +8,9 @@ import csv
 import io
 from collections.abc import Mapping
 
-from kdlsr.reporting import words
 from kdlsr.reporting.statistics import Difference, Estimate
 from kdlsr.reporting.summary import MEASURES, PROTOCOLS, CellSummary, Comparison, Report
+from kdlsr.reporting.text import words
 
 Value = str | float | int | bool | None
 _PLACE = {

@@ -16,7 +16,7 @@ from kdlsr.config import build
 from kdlsr.config.compose import compose_config, config_folders, option
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.models import models
-from kdlsr.reporting.stored_runs import Flat, flatten
+from kdlsr.reporting.any_runs.stored import Flat, flatten
 from kdlsr.training.optimisation import resolve_optimisation
 
 _OPTIMISER = ("schedule.optimizer", "schedule.lr", "schedule.weight_decay")

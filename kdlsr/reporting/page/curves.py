@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kdlsr.reporting.curves import Point, series
-from kdlsr.reporting.markup import Markup, element, join
+from kdlsr.reporting.figures.curves import Point, series
+from kdlsr.reporting.page.markup import Markup, element, join
 from kdlsr.reporting.summary import CellSummary
 
 WIDTH, HEIGHT = 340, 190

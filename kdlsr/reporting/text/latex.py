@@ -6,8 +6,8 @@ Text in, text out; no number is computed here.
 import re
 from collections.abc import Iterable
 
-from kdlsr.reporting import words
 from kdlsr.reporting.summary import CellSummary, Report
+from kdlsr.reporting.text import words
 
 _MARKS = {
     "\\": r"\textbackslash{}",

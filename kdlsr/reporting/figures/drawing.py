@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from kdlsr.reporting.canvas import (
+from kdlsr.reporting.figures.canvas import (
     BLUE,
     COLOURS,
     INK,
@@ -18,8 +18,8 @@ from kdlsr.reporting.canvas import (
     draw,
     say,
 )
-from kdlsr.reporting.curves import DASHES, draw_curves
-from kdlsr.reporting.intervals import draw_differences
+from kdlsr.reporting.figures.curves import DASHES, draw_curves
+from kdlsr.reporting.figures.intervals import draw_differences
 from kdlsr.reporting.summary import CellSummary, Report, Search
 
 if TYPE_CHECKING:

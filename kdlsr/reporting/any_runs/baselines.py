@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kdlsr.config import UserError
-from kdlsr.reporting.statistics import Difference, corrected, difference
-from kdlsr.reporting.stored_runs import (
+from kdlsr.reporting.any_runs.stored import (
     StoredCell,
     StoredRun,
     differing_keys,
@@ -16,6 +15,7 @@ from kdlsr.reporting.stored_runs import (
     gather_cells,
     without_teachers,
 )
+from kdlsr.reporting.statistics import Difference, corrected, difference
 
 Baselines = Mapping[str, StoredCell]  # by the cell_id of what is held against it
 

@@ -17,13 +17,17 @@ import yaml
 
 from kdlsr.config import UserError, nearest
 from kdlsr.config.schema import read_config
-from kdlsr.reporting import grid_search, words
-from kdlsr.reporting.baselines import Baselines, complete_values, differences, find_baselines
-from kdlsr.reporting.cell_places import Place, natural_order, place_cells
-from kdlsr.reporting.chosen_point import describe_choice, plural
-from kdlsr.reporting.command_of_config import override_value, overrides_of
-from kdlsr.reporting.statistics import Difference, estimate
-from kdlsr.reporting.stored_runs import (
+from kdlsr.reporting.any_runs import grid_search
+from kdlsr.reporting.any_runs.baselines import (
+    Baselines,
+    complete_values,
+    differences,
+    find_baselines,
+)
+from kdlsr.reporting.any_runs.chosen_point import describe_choice, plural
+from kdlsr.reporting.any_runs.command_of_config import override_value, overrides_of
+from kdlsr.reporting.any_runs.places import Place, natural_order, place_cells
+from kdlsr.reporting.any_runs.stored import (
     StoredCell,
     StoredRun,
     gather_cells,
@@ -33,6 +37,7 @@ from kdlsr.reporting.stored_runs import (
     select_runs,
     without_teachers,
 )
+from kdlsr.reporting.statistics import Difference, estimate
 from kdlsr.reporting.summarise import (
     FAMILY,
     MIXED,
@@ -55,6 +60,7 @@ from kdlsr.reporting.summary import (
     Report,
     RunSummary,
 )
+from kdlsr.reporting.text import words
 from kdlsr.runs.store import Result
 
 Patterns = str | tuple[str, ...]

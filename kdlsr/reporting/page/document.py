@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from kdlsr.reporting import words
-from kdlsr.reporting.curves import panels
-from kdlsr.reporting.intervals import sections
-from kdlsr.reporting.markup import Markup, element, escaped, join, void
-from kdlsr.reporting.page_cells import cell_sections
-from kdlsr.reporting.page_results import anchor, cell_name, results_table
+from kdlsr.reporting.figures.curves import panels
+from kdlsr.reporting.figures.intervals import sections
+from kdlsr.reporting.page.cells import cell_sections
+from kdlsr.reporting.page.markup import Markup, element, escaped, join, void
+from kdlsr.reporting.page.results import anchor, cell_name, results_table
 from kdlsr.reporting.summary import CellSummary, Report
+from kdlsr.reporting.text import words
 
 # In the page's order: title and caption. Those that a report lacks are left out.
 _SPECIAL = {
@@ -104,7 +104,7 @@ _CELLS = (
 
 
 def _template(name: str) -> string.Template:
-    folder = resources.files("kdlsr.reporting")
+    folder = resources.files("kdlsr.reporting.page")
     return string.Template((folder / name).read_text(encoding="utf-8"))
 
 
