@@ -32,7 +32,7 @@ from PIL import Image
 from turns import finish
 
 from kdlsr.config.compose import compose_config
-from kdlsr.config.schema import TeacherConfig, read_config
+from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import load_streams
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
@@ -41,8 +41,7 @@ from kdlsr.training.checkpoint import read_checkpoint
 from kdlsr.training.hardware import AUTOCAST_DTYPES
 
 # What a run leaves that its numbers are in; nothing of time.
-FILES = ("result.json", "metrics.jsonl")
-CAN_STORE = "store" in {field.name for field in dataclasses.fields(TeacherConfig)}
+FILES = ("result.json", "metrics.jsonl", "test_logits.npz")
 
 
 class Silent:
@@ -83,9 +82,9 @@ class Grid:
         if way == "free":  # another seed each, so that each is a run of its own
             return _planned([*common, "loss=ce", f"init_seed={number}"])
         tau, alpha = self.points[number]
-        store = [f"teacher.store={'off' if way == 'live' else 'auto'}"] if CAN_STORE else []
+        store = f"teacher.store={'off' if way == 'live' else 'auto'}"
         point = [f"loss.tau={tau}", f"loss.alpha={alpha}"]
-        return _planned([*common, "loss=kd", *self.teacher, *store, *point])
+        return _planned([*common, "loss=kd", *self.teacher, store, *point])
 
     def train_teacher(self) -> None:
         """Trains the teacher once and puts it where both grids find it."""
@@ -165,7 +164,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.model, options.teacher, options.side = "resnet8", "resnet8", 2
-    print(describe(), "" if CAN_STORE else "without stored outputs: the code has none yet")
+    print(describe())
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or made_tree(Path(folder) / "images", options.images)
         measure(_grid(options, root, Path(folder)))
