@@ -177,6 +177,8 @@ def _grid(options: argparse.Namespace, root: Path, folder: Path) -> Grid:
     overrides += [f"dataset.subset={options.subset}"] if options.subset else []
     overrides += [f"threads={options.threads}"] if options.threads else []
     taus, alphas = (1.0, 4.0, 20.0)[: options.side], (0.1, 0.5, 0.9)[: options.side]
+    # So few steps at the usual rate leave statistics that fp16 logits do not hold.
+    overrides += ["schedule.sgd.lr=0.01"]
     teacher = [f"teacher={options.teacher}"]
     return Grid(overrides, teacher, list(itertools.product(taus, alphas)), folder)
 
