@@ -4,27 +4,20 @@ Reads the store and trains nothing. Only parses, calls and prints; torch is not 
 there is something to report.
 """
 
-import os
 import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import hydra
 import yaml
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
 
 from kdlsr.config import UserError, build, nearest
 from kdlsr.config.compose import (
-    add_config_folder,
     compose_config,
-    config_folders,
-    register_model_teachers,
     relative_to_here,
     shipped_folder,
 )
-from kdlsr.config.entry import EXIT_OK, run_entry_point
+from kdlsr.config.entry import EXIT_OK, read_command, run_entry_point
 from kdlsr.config.schema import read_tracker_section
 
 if TYPE_CHECKING:
@@ -88,22 +81,9 @@ def _cell_notes(report: "Report") -> list[str]:
 
 
 def _main() -> int:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
-    arguments = get_args_parser().parse_args()
-    if arguments.config_dir is not None:
-        add_config_folder(arguments.config_dir)
-    if arguments.help or arguments.hydra_help:
-        conf = str(shipped_folder("conf"))
-        hydra.main(version_base="1.3", config_path=conf, config_name="report")(_no_job)()
-        return EXIT_OK
-    if arguments.multirun or arguments.cfg or arguments.info:
-        raise UserError("kdlsr.report reads runs and starts none: drop -m, --cfg and --info")
-    register_model_teachers(config_folders())
-    return report_on(arguments.overrides)
-
-
-def _no_job(config: DictConfig) -> None:
-    raise AssertionError(f"Hydra's help ends before it starts a job with {config}")
+    refusal = "kdlsr.report reads runs and starts none: drop -m, --cfg and --info"
+    overrides = read_command("report", refusal)
+    return EXIT_OK if overrides is None else report_on(overrides)
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ Plans the runs of one or several tables, brings them to completion layer by laye
 launcher that the user configured, and renders a report of each. Only parses, calls and prints.
 """
 
-import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -12,20 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
-
 from kdlsr.config import AtLeast, UserError, build
 from kdlsr.config.compose import (
-    add_config_folder,
     compose_config,
-    config_folders,
-    register_model_teachers,
     relative_to_here,
-    shipped_folder,
 )
-from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.schema import Seed, read_config
 from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
 
@@ -241,22 +232,9 @@ def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> i
 
 
 def _main() -> int:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
-    arguments = get_args_parser().parse_args()
-    if arguments.config_dir is not None:
-        add_config_folder(arguments.config_dir)
-    if arguments.help or arguments.hydra_help:
-        conf = str(shipped_folder("conf"))
-        hydra.main(version_base="1.3", config_path=conf, config_name="reproduce")(_no_job)()
-        return EXIT_OK
-    if arguments.multirun or arguments.cfg or arguments.info:
-        raise UserError("kdlsr.reproduce plans its runs itself: drop -m, --cfg and --info")
-    register_model_teachers(config_folders())
-    return _reproduce(split_overrides(arguments.overrides))
-
-
-def _no_job(config: DictConfig) -> None:
-    raise AssertionError(f"Hydra's help ends before it starts a job with {config}")
+    refusal = "kdlsr.reproduce plans its runs itself: drop -m, --cfg and --info"
+    overrides = read_command("reproduce", refusal)
+    return EXIT_OK if overrides is None else _reproduce(split_overrides(overrides))
 
 
 def main() -> None:

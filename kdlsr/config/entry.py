@@ -1,16 +1,26 @@
 """What every entry point does alike: exit codes, one line per user's mistake, signals."""
 
 import errno
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from kdlsr.config.compose import one_line
+from kdlsr.config.compose import (
+    add_config_folder,
+    config_folders,
+    one_line,
+    register_model_teachers,
+    shipped_folder,
+)
 from kdlsr.config.errors import RunFailed, UserError
 
 EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
@@ -54,6 +64,34 @@ def run_entry_point(body: Callable[[], int]) -> int:
         return _end(GO_ON, EXIT_INTERRUPTED)
     except Terminated:
         return _end(GO_ON, EXIT_TERMINATED)
+
+
+def read_command(config_name: str, refusal: str) -> list[str] | None:
+    """Returns the overrides of a command that has no job of Hydra's; None: help was printed.
+
+    Args:
+        config_name: of the config in `conf/` whose help is shown.
+        refusal: what is said where `-m`, `--cfg` or `--info` ask for what it does not do.
+
+    Raises:
+        UserError: they do, or the folder of `--config-dir` is not there.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
+    arguments = get_args_parser().parse_args()
+    if arguments.config_dir is not None:
+        add_config_folder(arguments.config_dir)
+    if arguments.help or arguments.hydra_help:
+        conf = str(shipped_folder("conf"))
+        hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(_no_job)()
+        return None
+    if arguments.multirun or arguments.cfg or arguments.info:
+        raise UserError(refusal)
+    register_model_teachers(config_folders())
+    return list(arguments.overrides)
+
+
+def _no_job(config: DictConfig) -> None:
+    raise AssertionError(f"Hydra's help ends before it starts a job with {config}")
 
 
 def _end(line: str, code: int) -> int:
