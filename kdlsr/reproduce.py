@@ -17,7 +17,7 @@ from kdlsr.config.compose import (
     relative_to_here,
 )
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
-from kdlsr.config.schema import Seed, read_config
+from kdlsr.config.schema import Seed, read_tracker_section
 from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def _report_one(
     report = summarise(table, as_states(found), choices.protocol, line.repeated)
     page = write_report(report, root)
     print_report(console, report)
-    upload_report(report, read_config(compose_config(line.runs)).tracker, page.parent)
+    upload_report(report, read_tracker_section(compose_config(line.runs)["tracker"]), page.parent)
     console.print(f"{page}", markup=False, soft_wrap=True)
 
 

@@ -3,24 +3,19 @@
 Only parses, calls and prints; torch is not imported before there is something to train.
 """
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kdlsr.config import RunFailed, UserError
 from kdlsr.config.compose import (
-    add_config_folder,
-    config_folders,
-    register_model_teachers,
     shipped_folder,
 )
-from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, parse_arguments, run_entry_point
 
 if TYPE_CHECKING:
     from kdlsr.runs.plan import Run
@@ -118,11 +113,7 @@ def _sweep(overrides: list[str]) -> int:
 
 
 def _main() -> int:
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
-    arguments = get_args_parser().parse_args()
-    if arguments.config_dir is not None:
-        add_config_folder(arguments.config_dir)
-    register_model_teachers(config_folders())
+    arguments = parse_arguments()
     if arguments.multirun and (arguments.cfg or arguments.info):
         raise UserError("-m starts a sweep; --cfg and --info show one run: take one of them")
     if arguments.multirun and not (arguments.help or arguments.hydra_help):

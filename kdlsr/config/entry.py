@@ -1,5 +1,6 @@
 """What every entry point does alike: exit codes, one line per user's mistake, signals."""
 
+import argparse
 import errno
 import os
 import signal
@@ -66,6 +67,20 @@ def run_entry_point(body: Callable[[], int]) -> int:
         return _end(GO_ON, EXIT_TERMINATED)
 
 
+def parse_arguments() -> argparse.Namespace:
+    """Reads the command line as Hydra does, the folder of `--config-dir` taken in.
+
+    Raises:
+        UserError: that folder is not there.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
+    arguments: argparse.Namespace = get_args_parser().parse_args()
+    if arguments.config_dir is not None:
+        add_config_folder(arguments.config_dir)
+    register_model_teachers(config_folders())
+    return arguments
+
+
 def read_command(config_name: str, refusal: str) -> list[str] | None:
     """Returns the overrides of a command that has no job of Hydra's; None: help was printed.
 
@@ -76,17 +91,13 @@ def read_command(config_name: str, refusal: str) -> list[str] | None:
     Raises:
         UserError: they do, or the folder of `--config-dir` is not there.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
-    arguments = get_args_parser().parse_args()
-    if arguments.config_dir is not None:
-        add_config_folder(arguments.config_dir)
+    arguments = parse_arguments()
     if arguments.help or arguments.hydra_help:
         conf = str(shipped_folder("conf"))
         hydra.main(version_base="1.3", config_path=conf, config_name=config_name)(_no_job)()
         return None
     if arguments.multirun or arguments.cfg or arguments.info:
         raise UserError(refusal)
-    register_model_teachers(config_folders())
     return list(arguments.overrides)
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from kdlsr.config.compose import relative_to_here
 from kdlsr.runs.execute import store_of
-from kdlsr.tables.estimate import Times, known_times
+from kdlsr.tables.estimate import Times, epochs_left, known_times
 from kdlsr.tables.launching import DONE, states
 from kdlsr.tables.planning import JobState, Plan, PlannedJob
 
@@ -20,19 +20,21 @@ def print_plan(console: Console, plan: Plan) -> None:
     total = _Total()
     for table in plan.tables:
         request = table.request
-        cells = sum(1 for cell in table.cells if cell.omitted is None)
+        run_here = sum(1 for cell in table.cells if cell.omitted is None)
         console.print(
             f"{table.table.name} (profile {request.profile.name}): {table.table.title}; "
-            f"{cells} cells x {len(request.seeds)} seeds",
+            f"{run_here} cells x {len(request.seeds)} seeds",
             markup=False,
         )
         for cell in table.cells:
             if cell.omitted is not None:
                 console.print(f"  omitted: {cell.key}: {cell.omitted}", markup=False)
+    cells = cells_of_runs(plan)
+    folders = {relative_to_here(job.run.config.output_dir) for job in plan.jobs}
+    times = known_times(folders)
     for number, layer in enumerate(plan.layers):
-        times = known_times(relative_to_here(layer[0].run.config.output_dir))
         title = f"layer {number + 1} of {len(plan.layers)}"
-        console.print(_layer(title, layer, cells_of_runs(plan), found, times, total))
+        console.print(_layer(title, layer, cells, found, times, total))
     console.print(total.in_words(), markup=False)
 
 
@@ -91,7 +93,8 @@ def _layer(
     table.add_column("state", overflow="fold", max_width=14)
     table.add_column("time", justify="right")
     for members in _alike(jobs).values():
-        seconds = [times.of_job(job) for job in members]
+        each = times.of_epoch(members[0].run)  # they differ in the seed only
+        seconds = [None if each is None else epochs_left(job) * each for job in members]
         for job, each in zip(members, seconds, strict=True):
             total.add(found[job.run.run_id], each)
         left = [s for s, j in zip(seconds, members, strict=True) if found[j.run.run_id] not in DONE]

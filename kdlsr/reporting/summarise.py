@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
 from kdlsr.config.schema import RunConfig
@@ -260,12 +260,16 @@ def _why_not(cell: PlannedCell, other: PlannedCell, states: Mapping[str, RunStat
 def _cell_state(cell: PlannedCell, states: Mapping[str, RunState]) -> CellState:
     if cell.omitted is not None:
         return "omitted"
-    found = {states[run.run_id] for run in cell.runs.values()}
-    if found == {"complete"}:
+    return state_of_cell({states[run.run_id] for run in cell.runs.values()})
+
+
+def state_of_cell(states: Set[RunState]) -> CellState:
+    """Returns what the states of its runs make of a cell."""
+    if states == {"complete"}:
         return "complete"
-    if "failed" in found:
+    if "failed" in states:
         return "failed"
-    return "partial" if "complete" in found else "not run"
+    return "partial" if "complete" in states else "not run"
 
 
 def _numbered_epoch(cell: PlannedCell) -> int | None:

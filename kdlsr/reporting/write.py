@@ -1,6 +1,5 @@
 """A report's files, `outputs/reports/<name>/`: each seen whole or not at all, the page last."""
 
-import os
 from pathlib import Path
 
 from kdlsr.reporting.summary import Report
@@ -8,7 +7,7 @@ from kdlsr.reporting.text.csv_table import render_csv
 from kdlsr.reporting.text.json_report import render_json
 from kdlsr.reporting.text.latex import render_latex
 from kdlsr.reporting.text.markdown import render_markdown
-from kdlsr.runs.store import write_text
+from kdlsr.runs.store import write_bytes, write_text
 
 
 def write_report(report: Report, root: Path) -> Path:
@@ -35,18 +34,9 @@ def write_report(report: Report, root: Path) -> Path:
     for name, text in texts.items():
         write_text(folder / name, text)
     for name, image in figures.items():
-        _write_bytes(folder / name, image)
+        write_bytes(folder / name, image)
     for path in folder.glob("*.png"):
         if path.name not in figures:
             path.unlink()
     write_text(folder / "index.html", page)
     return folder / "index.html"
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

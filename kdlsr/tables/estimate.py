@@ -7,7 +7,7 @@ not guessed.
 import functools
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,24 +43,23 @@ class Times:
 
     seconds: dict[Likeness, list[float]] = field(default_factory=dict)
 
-    def of_job(self, job: PlannedJob) -> float | None:
-        """Returns the seconds that a job still needs; None where nothing like it was run."""
-        epochs = job.until or job.run.config.schedule.epochs
-        done = _epochs_done(store_of(job.run.config).run(job.run.run_id).path)
-        each = self.of_epoch(job.run)
-        return None if each is None else max(0, epochs - done) * each
-
     def of_epoch(self, run: Run) -> float | None:
-        """Returns the seconds of one epoch: the median of the closest likeness there is."""
+        """Returns the seconds of one epoch: the median of the closest likeness there is.
+
+        None where nothing like it was run.
+        """
         for likeness in _likeness(resolved_config(run)):
             if likeness in self.seconds:
                 return statistics.median(self.seconds[likeness])
         return None
 
 
-def _epochs_done(folder: Path) -> int:
-    metrics = folder / "metrics.jsonl"
-    return len(metrics.read_text().splitlines()) if metrics.exists() else 0
+def epochs_left(job: PlannedJob) -> int:
+    """Returns how many epochs a job still has to train."""
+    wanted = job.until or job.run.config.schedule.epochs
+    metrics = store_of(job.run.config).run(job.run.run_id).path / "metrics.jsonl"
+    done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    return max(0, wanted - done)
 
 
 @functools.cache
@@ -68,10 +67,10 @@ def _loader() -> Any:
     return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def known_times(root: Path) -> Times:
-    """Reads the times of all runs below an output folder."""
+def known_times(roots: Iterable[Path]) -> Times:
+    """Reads the times of all runs below some output folders."""
     times = Times()
-    for timing in sorted((root / "runs").glob("*/timing.json")):
+    for timing in sorted(path for root in roots for path in root.glob("runs/*/timing.json")):
         config = timing.with_name("config.yaml")
         sessions = json.loads(timing.read_text())["sessions"]
         epochs = [s for session in sessions for s in session["epoch_seconds"]]

@@ -49,12 +49,12 @@ from kdlsr.reporting.summarise import (
     environments,
     measures,
     read_run,
+    state_of_cell,
     top1,
 )
 from kdlsr.reporting.summary import (
     MEASURES,
     PROTOCOLS,
-    CellState,
     CellSummary,
     Comparison,
     Report,
@@ -265,7 +265,7 @@ class _Sheet:
             column=place.column,
             name=place.name,
             kind=self.kind(cell),
-            state=_state(cell),
+            state=state_of_cell({run.state for run in cell.runs}),
             runs=runs,
             estimates={
                 protocol: top1(results, protocol) if results else None
@@ -358,15 +358,6 @@ def _described(run: StoredRun) -> str:
 def _plain_config(run: StoredRun) -> dict[str, Any]:
     text = (run.folder.path / "config.yaml").read_text()
     return cast(dict[str, Any], yaml.safe_load(text))
-
-
-def _state(cell: StoredCell) -> CellState:
-    states = {run.state for run in cell.runs}
-    if states == {"complete"}:
-        return "complete"
-    if "failed" in states:
-        return "failed"
-    return "partial" if "complete" in states else "not run"
 
 
 def _numbered_epoch(cell: StoredCell) -> int | None:
