@@ -239,6 +239,7 @@ def test_another_distributions_options_are_found_by_its_entry_points(tmp_path: P
         """
 from dataclasses import dataclass
 from torch import nn
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.losses.ce import CrossEntropy
 from kdlsr.models.registry import register
 
@@ -247,10 +248,8 @@ class Half(CrossEntropy):
     scale: float = 0.5
 
 @register("linear")
-def linear(
-    *, num_classes: int, in_channels: int, image_size: tuple[int, int]
-) -> nn.Module:
-    inputs = in_channels * image_size[0] * image_size[1]
+def linear(*, spec: ImageSpec, num_classes: int) -> nn.Module:
+    inputs = spec.channels * spec.height * spec.width
     return nn.Sequential(nn.Flatten(), nn.Linear(inputs, num_classes))
 """
     )

@@ -49,6 +49,7 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     from conftest import SilentObserver
     from test_fit import SCHEDULE
 
+    from kdlsr.config.inputs import ImageSpec
     from kdlsr.data.stream import EvalStream, TrainStream
     from kdlsr.data.views import ViewMaker, recipe
     from kdlsr.losses import build_loss
@@ -71,7 +72,7 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
         None,
         0,
     )
-    model = build_model("resnet8", {}, num_classes=4, in_channels=3, image_size=(32, 32)).to(device)
+    model = build_model("resnet8", {}, spec=ImageSpec(32, 32, 3), num_classes=4).to(device)
     optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
     learner = Learner(model, optimizer, SCHEDULE, "bf16", device)
     train_epoch(learner, task, 0, SilentObserver())

@@ -100,7 +100,7 @@ def counted_macs(run: Run) -> int:
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(count)
-    model(torch.empty(1, run.facts.channels, *run.facts.image_size, device="meta"))
+    model(torch.empty(1, *run.facts.spec.shape, device="meta"))
     return sum(found)
 
 

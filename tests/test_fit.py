@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig, read_config
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.data.views import ViewMaker, recipe
@@ -45,7 +46,7 @@ def _task(seed: int = 0) -> Task:
 
 def _learner(precision: str = "fp32") -> Learner:
     torch.manual_seed(0)
-    model = build_model("resnet8", {"width": 4}, num_classes=4, in_channels=1, image_size=(8, 8))
+    model = build_model("resnet8", {"width": 4}, spec=ImageSpec(8, 8, 1), num_classes=4)
     model = model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
     return Learner(model, optimizer, SCHEDULE, precision, CPU)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models import build_model
 from kdlsr.models.layers import StridedDepthwise, conv
 
@@ -63,7 +64,7 @@ def test_in_fp32_it_is_torchs_convolution_itself() -> None:
 @pytest.mark.parametrize(("name", "strided"), [("mobilenetv2", 3), ("shufflenetv2", 6)])
 def test_the_networks_with_strided_depthwise_convolutions_use_it(name: str, strided: int) -> None:
     with torch.device("meta"):
-        model = build_model(name, {}, num_classes=10, in_channels=3, image_size=(32, 32))
+        model = build_model(name, {}, spec=ImageSpec(32, 32, 3), num_classes=10)
     of_torch = [
         m
         for m in model.modules()

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec, SpectrogramSpec, TokenSpec
 from kdlsr.models import Recipe, build_model, models
 from kdlsr.models.cifar_resnet import Block
 from kdlsr.models.googlenet import Inception
@@ -48,9 +49,8 @@ def _one_thread() -> None:
 def build(
     name: str, classes: int = 10, channels: int = 3, size: int = 32, **options: Any
 ) -> nn.Module:
-    return build_model(
-        name, options, num_classes=classes, in_channels=channels, image_size=(size, size)
-    )
+    spec = ImageSpec(size, size, channels)
+    return build_model(name, options, spec=spec, num_classes=classes)
 
 
 def on_meta(name: str, classes: int = 10, size: int = 32, **options: Any) -> nn.Module:
@@ -223,7 +223,30 @@ def test_wrong_option_is_refused_with_the_nearest() -> None:
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"width": "16"}, {"num_classes": 10}])
 def test_impossible_option_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"model\.(width|num_classes)"):
-        build_model("resnet8", wrong, num_classes=10, in_channels=3, image_size=(32, 32))
+        build_model("resnet8", wrong, spec=ImageSpec(32, 32, 3), num_classes=10)
+
+
+def test_a_network_for_another_kind_of_input_is_refused_in_a_line_that_names_both() -> None:
+    expected = (
+        "model=resnet8 takes images; dataset=sst2 gives tokens, at most 20 of a vocabulary of 90"
+    )
+    with pytest.raises(UserError, match=f"^{expected}$"):
+        build_model("resnet8", {}, spec=TokenSpec(90, 20), num_classes=2, dataset="sst2")
+
+
+def test_image_networks_take_spectrograms() -> None:
+    with torch.device("meta"):
+        model = build_model("resnet8", {}, spec=SpectrogramSpec(64, 40), num_classes=5)
+        assert model(torch.empty(2, 1, 64, 40)).shape == (2, 5)
+
+
+def test_a_spec_serves_inputs_of_its_own_kind_and_channels() -> None:
+    images = ImageSpec(32, 32, 1)
+    assert images.interchangeable(ImageSpec(64, 64, 1))
+    assert not images.interchangeable(ImageSpec(32, 32, 3))
+    assert not images.interchangeable(SpectrogramSpec(32, 32))
+    assert TokenSpec(90, 20).interchangeable(TokenSpec(90, 30))
+    assert not TokenSpec(90, 20).interchangeable(TokenSpec(91, 20))
 
 
 @pytest.mark.parametrize("name", ["plain_cnn", "densenet121"])
@@ -290,7 +313,7 @@ def test_config_file_names_a_model_with_all_its_options_at_their_defaults(path: 
     name = values.pop("name")
     assert name == path.stem
     parameters = inspect.signature(models.get(name).build).parameters
-    given = {"num_classes", "in_channels", "image_size"}
+    given = {"spec", "num_classes"}
     assert set(values) == set(parameters) - given
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     assert {n: v for n, v in values.items() if n in defaults} == defaults

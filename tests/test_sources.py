@@ -22,6 +22,7 @@ from loopback import Loopback, serve
 from PIL import Image
 
 from kdlsr.config import UserError, build
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data import cifar, datasets, decoded, download, fashion_mnist, scan, tiny_imagenet
 from kdlsr.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT, Cifar10, Cifar100, Layout
 from kdlsr.data.digits import Digits
@@ -391,7 +392,7 @@ def test_image_folder_holds_every_image_with_the_class_of_its_folder(folder: Pat
     (folder / "train" / ".ipynb_checkpoints").mkdir()
     facts = source(folder).facts()
     assert facts.class_names == ("cat", "dog", "emu")
-    assert (facts.num_classes, facts.image_size, facts.channels) == (3, (10, 12), 3)
+    assert (facts.num_classes, facts.spec) == (3, ImageSpec(10, 12, 3))
     train, test = source(folder).load()
     assert_valid(train, 12, (10, 12, 3), 3)
     assert_valid(test, 6, (10, 12, 3), 3)
@@ -518,7 +519,7 @@ def test_grey_images_alone_have_one_channel(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for label, name in enumerate("ab"):
             draw(tmp_path / split / name / "1.jpg", label, mode="L")
-    assert source(tmp_path).facts().channels == 1
+    assert source(tmp_path).facts().spec.channels == 1
     train, _ = source(tmp_path).load()
     assert train.pixels.shape == (2, 10, 12, 1)
 
@@ -529,7 +530,7 @@ def test_grey_palette_and_transparent_images_become_rgb(folder: Path) -> None:
     draw(cats / "1.png", 8, mode="RGBA")
     (cats / "2.png").unlink()
     draw(cats / "2.JPEG", 9, mode="L")
-    assert source(folder).facts().channels == 3
+    assert source(folder).facts().spec.channels == 3
     train, _ = source(folder).load()
     for row, name in ((0, "0.png"), (1, "1.png"), (2, "2.JPEG")):
         with Image.open(cats / name) as image:
@@ -579,7 +580,7 @@ def test_image_size_resizes_and_crops_as_torchvision_does(folder: Path, data_dir
     sizes = {"0": (20, 10), "1": (9, 31), "2": (17, 17), "3": (13, 14)}
     for name, size in sizes.items():
         draw(folder / "train" / "cat" / f"{name}.png", 5, size=size)
-    assert source(folder, image_size=8).facts().image_size == (8, 8)
+    assert source(folder, image_size=8).facts().spec == ImageSpec(8, 8, 3)
     train, _ = source(folder, image_size=8).load()
     transform = Compose([Resize(8, InterpolationMode.BILINEAR), CenterCrop(8)])
     for row, name in enumerate(sizes):
@@ -664,7 +665,7 @@ def tiny_zip(tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("tiny_zip")
 def test_tiny_imagenet_from_archive_to_arrays(server: Loopback, data_dir: Path) -> None:
     before = TinyImageNet().facts()
-    assert (before.num_classes, before.image_size, before.channels) == (200, (64, 64), 3)
+    assert (before.num_classes, before.spec) == (200, ImageSpec(64, 64, 3))
     train, test = TinyImageNet().load()
     assert_valid(train, 9, (64, 64, 3), 3)
     assert train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
@@ -695,7 +696,7 @@ def test_tiny_imagenet_from_elsewhere_is_known_by_its_content(data_dir: Path) ->
     root = data_dir / tiny_imagenet.FOLDER
     make_tiny(root)
     facts = TinyImageNet().facts()
-    assert (facts.num_classes, facts.image_size) == (3, (64, 64))
+    assert (facts.num_classes, facts.spec) == (3, ImageSpec(64, 64, 3))
     assert facts.fingerprint != tiny_imagenet.ARCHIVE.checksum
     assert TinyImageNet(root=str(root)).facts() == facts
     assert TinyImageNet().load()[1].labels.tolist() == [0, 2, 1, 0]

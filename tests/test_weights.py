@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models import build_model
 from kdlsr.teachers.weights import COUNTER, load_weights
 
@@ -21,7 +22,7 @@ State = dict[str, Tensor]
 def network(name: str = "resnet8", classes: int = 10, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     options = {"width": 4} if name.startswith("resnet") else {}
-    model = build_model(name, options, num_classes=classes, in_channels=1, image_size=(8, 8))
+    model = build_model(name, options, spec=ImageSpec(8, 8, 1), num_classes=classes)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # so that no two tensors are alike
             for tensor in (module.weight, module.bias, module.running_mean, module.running_var):

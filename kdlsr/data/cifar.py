@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.download import Archive, fetch
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
 from kdlsr.data.storage import write_whole
@@ -93,7 +94,7 @@ class Cifar(Source):
 
     def facts(self) -> Facts:
         checksum = self.layout.archive.checksum
-        return Facts(len(self.class_names), (32, 32), 3, checksum, self.class_names)
+        return Facts(ImageSpec(32, 32, 3), len(self.class_names), checksum, self.class_names)
 
     def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
         layout = self.layout

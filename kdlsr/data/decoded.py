@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.scan import Files, Tree, in_parallel, read_bytes, reading_image
 from kdlsr.data.source import ImageSet, Report, cache_dir, quiet
 from kdlsr.data.storage import locked, writing
@@ -36,14 +37,12 @@ class Decoding:
     """What images become.
 
     Attributes:
-        image_size: (H, W) of the arrays.
-        channels: 1 (grey) or 3 (RGB).
+        spec: size of the arrays; 1 channel (grey) or 3 (RGB).
         resize: the shorter side is resized to this many pixels (bilinear, antialiased), then
-            the centre is cropped square; None: images must have `image_size` already.
+            the centre is cropped square; None: images must have the size already.
     """
 
-    image_size: tuple[int, int]
-    channels: int
+    spec: ImageSpec
     resize: int | None = None
 
 
@@ -82,17 +81,17 @@ def decode(path: Path, decoding: Decoding) -> npt.NDArray[np.uint8]:
 
     content, _ = read_bytes(path)
     with reading_image(path), Image.open(io.BytesIO(content)) as opened:
-        image = opened.convert("L" if decoding.channels == 1 else "RGB")
+        image = opened.convert("L" if decoding.spec.channels == 1 else "RGB")
         if decoding.resize is not None:
             image = _resize_and_crop(image, decoding.resize)
         pixels: npt.NDArray[np.uint8] = np.asarray(image)
-    if pixels.shape[:2] != decoding.image_size:
-        height, width = decoding.image_size
+    spec = decoding.spec
+    if pixels.shape[:2] != spec.size:
         raise UserError(
-            f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, others {height}x{width}; "
-            "set dataset.image_size"
+            f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, others "
+            f"{spec.height}x{spec.width}; set dataset.image_size"
         )
-    return pixels.reshape(*decoding.image_size, decoding.channels)
+    return pixels.reshape(*spec.size, spec.channels)
 
 
 def _resize_and_crop(image: "Picture", side: int) -> "Picture":
@@ -113,7 +112,8 @@ def _folder(tree: Tree, fingerprint: str, decoding: Decoding) -> Path:
     import PIL
 
     # Decoders differ in last bits between versions: what is read is what decoding would give.
-    parts = [FORMAT, fingerprint, PIL.__version__, *decoding.image_size, decoding.channels]
+    spec = decoding.spec
+    parts = [FORMAT, fingerprint, PIL.__version__, *spec.size, spec.channels]
     key = hashlib.sha256(json.dumps([*parts, decoding.resize]).encode()).hexdigest()[:24]
     return cache_dir() / "decoded" / f"{tree.root.name}-{key}"
 
@@ -158,7 +158,7 @@ def _build(folder: Path, tree: Tree, decoding: Decoding, report: Report, *, alon
 def _decode_split(
     folder: Path, split: str, root: Path, files: Files, decoding: Decoding, report: Report
 ) -> None:
-    shape = (len(files.paths), *decoding.image_size, decoding.channels)
+    shape = (len(files.paths), *decoding.spec.size, decoding.spec.channels)
     pixels: Any = np.lib.format.open_memmap(
         folder / f"{split}_pixels.npy", mode="w+", dtype=np.uint8, shape=shape
     )

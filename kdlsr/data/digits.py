@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
 
 TEST_PER_CLASS = 50
@@ -23,7 +24,7 @@ class Digits(Source):
     """
 
     def facts(self) -> Facts:
-        return Facts(10, (8, 8), 1, FINGERPRINT, tuple("0123456789"))
+        return Facts(ImageSpec(8, 8, 1), 10, FINGERPRINT, tuple("0123456789"))
 
     def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
         from sklearn.datasets import load_digits

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.download import Archive, fetch
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
 
@@ -72,7 +73,7 @@ class FashionMnist(Source):
     def facts(self) -> Facts:
         md5s = "\n".join(file.archive.checksum for file in FILES)
         fingerprint = "sha256:" + hashlib.sha256(md5s.encode()).hexdigest()
-        return Facts(10, (28, 28), 1, fingerprint, CLASSES)
+        return Facts(ImageSpec(28, 28, 1), 10, fingerprint, CLASSES)
 
     def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
         folder = self.folder / "FashionMNIST" / "raw"

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 
 from kdlsr.config import AtLeast, UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.scan import Files, Inspection, Tree, folders, images, inspect
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
@@ -34,23 +35,24 @@ class ImageFolder(Source):
 
     def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
         tree = self._tree()
-        facts = self._facts(tree, inspect(tree, report))
-        decoding = Decoding(facts.image_size, facts.channels, self.image_size)
-        return load_decoded(tree, facts.fingerprint, decoding, report)
+        found = inspect(tree, report)
+        decoding = Decoding(self._spec(found), self.image_size)
+        return load_decoded(tree, found.fingerprint, decoding, report)
 
     def _facts(self, tree: Tree, found: Inspection) -> Facts:
         return Facts(
+            spec=self._spec(found),
             num_classes=len(tree.class_names),
-            image_size=self._image_size(found),
-            channels=1 if found.grey else 3,
             fingerprint=found.fingerprint,
             class_names=tree.class_names,
         )
 
-    def _image_size(self, found: Inspection) -> tuple[int, int]:
+    def _spec(self, found: Inspection) -> ImageSpec:
+        channels = 1 if found.grey else 3
         if self.image_size is not None:
-            return self.image_size, self.image_size
-        return one_size(found, "; set dataset.image_size to resize and crop all to one")
+            return ImageSpec(self.image_size, self.image_size, channels)
+        advice = "; set dataset.image_size to resize and crop all to one"
+        return ImageSpec(*one_size(found, advice), channels)
 
     def _tree(self) -> Tree:
         if self.root is None:

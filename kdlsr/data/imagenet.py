@@ -6,6 +6,7 @@ Training on it needs streaming from disk and random resized crops; neither is he
 from dataclasses import dataclass
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
 
 CLASSES = 1000
@@ -18,9 +19,8 @@ class ImageNet(Source):
 
     def facts(self) -> Facts:
         return Facts(
+            spec=ImageSpec(224, 224, 3),
             num_classes=CLASSES,
-            image_size=(224, 224),
-            channels=3,
             fingerprint="imagenet-ilsvrc2012",
             class_names=tuple(map(str, range(CLASSES))),
         )

@@ -1,5 +1,6 @@
 """From a data set's config to streams of views: split, subset, normalisation, device."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,10 +50,11 @@ def facts_of(config: DatasetConfig) -> Facts:
     facts = _facts_once(source_of(config))
     for key in ("mean", "std"):
         values = getattr(config, key)
-        if values is not None and len(values) != facts.channels:
+        channels = facts.spec.normalised_channels
+        if values is not None and len(values) != channels:
             raise UserError(
                 f"dataset.{key} has {len(values)} values; {config.name} has "
-                f"{facts.channels} channels (null: computed from the training images)"
+                f"{channels} channels (null: computed from the training images)"
             )
     return facts
 
@@ -67,7 +69,7 @@ def data_identity(config: DatasetConfig, facts: Facts) -> dict[str, Any]:
     """Returns all that decides which views a run sees, for its identity; no paths."""
     return {
         "fingerprint": facts.fingerprint,
-        "image_size": list(facts.image_size),
+        "input": [facts.spec.kind, *dataclasses.astuple(facts.spec)],
         "views": repr(recipe(config.views).steps),
         "normalisation": [config.mean, config.std],
         "validation": [config.val_fraction, config.split_seed] if config.val_fraction else None,

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config import Registry
+from kdlsr.config.inputs import InputSpec
 
 Report: TypeAlias = Callable[[str, int, int], None]
 """Told `(what, done, total)` as work goes on; a total of 0 is not known."""
@@ -42,16 +43,14 @@ class Facts:
     """What is known of a data set without loading it.
 
     Attributes:
+        spec: kind and shape of its inputs: what a network for it is built for.
         num_classes: K.
-        image_size: (H, W) of every image.
-        channels: 1 or 3.
         fingerprint: identifies the content: the same wherever the same images lie.
         class_names: K names, in the order of the labels.
     """
 
+    spec: InputSpec
     num_classes: int
-    image_size: tuple[int, int]
-    channels: int
     fingerprint: str
     class_names: tuple[str, ...]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.download import Archive, fetch
 from kdlsr.data.image_folder import one_size
@@ -29,7 +30,7 @@ ARCHIVE = Archive(
     checksum="md5:90528d7ca1a48142e341f4ef8d21d0de",
     size=248_100_043,
 )
-OFFICIAL_SIZE = (64, 64)
+OFFICIAL = ImageSpec(64, 64, 3)
 # The WordNet numbers of the official wnids.txt, sorted: a label is a place in this order.
 OFFICIAL_CLASSES = tuple(
     """
@@ -72,39 +73,30 @@ class TinyImageNet(Source):
     def facts(self) -> Facts:
         root = self._root()
         if not root.is_dir():
-            return Facts(
-                len(OFFICIAL_CLASSES), OFFICIAL_SIZE, 3, ARCHIVE.checksum, OFFICIAL_CLASSES
-            )
-        return _facts(root, _tree(root) if not _is_official(root) else None)
+            return Facts(OFFICIAL, len(OFFICIAL_CLASSES), ARCHIVE.checksum, OFFICIAL_CLASSES)
+        spec, fingerprint = _content(root)
+        class_names = _class_names(root)
+        return Facts(spec, len(class_names), fingerprint, class_names)
 
     def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
         root = self._root()
         if not root.is_dir():
             _unpack(fetch(ARCHIVE, self.folder, report), root, report)
-        tree = _tree(root)
-        facts = _facts(root, tree if not _is_official(root) else None, report)
-        decoding = Decoding(facts.image_size, facts.channels)
-        return load_decoded(tree, facts.fingerprint, decoding, report)
+        spec, fingerprint = _content(root, report)
+        return load_decoded(_tree(root), fingerprint, Decoding(spec), report)
 
     def _root(self) -> Path:
         given = self.folder
         return given if (given / "wnids.txt").is_file() else given / FOLDER
 
 
-def _facts(root: Path, unknown: Tree | None, report: Report = quiet) -> Facts:
-    """Facts of the tree at `root`; of `unknown`, if it is not the official one, by content."""
-    if unknown is None:
-        size, fingerprint = OFFICIAL_SIZE, ARCHIVE.checksum
-    else:
-        found = inspect(unknown, report)
-        size, fingerprint = one_size(found), found.fingerprint
-    class_names = _class_names(root)
-    return Facts(len(class_names), size, 3, fingerprint, class_names)
-
-
-def _is_official(root: Path) -> bool:
+def _content(root: Path, report: Report = quiet) -> tuple[ImageSpec, str]:
+    """Returns what the images below `root` are, and the fingerprint."""
     marker = root / MARKER
-    return marker.is_file() and marker.read_text().strip() == ARCHIVE.checksum
+    if marker.is_file() and marker.read_text().strip() == ARCHIVE.checksum:
+        return OFFICIAL, ARCHIVE.checksum
+    found = inspect(_tree(root), report)
+    return ImageSpec(*one_size(found), 3), found.fingerprint
 
 
 def _class_names(root: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Networks: a batch of images (N, C, H, W) -> logits (N, K), one file per family.
+"""Networks: a batch of inputs, mostly images (N, C, H, W) -> logits (N, K), one file per family.
 
 Here may come: plain `nn.Module`s written in torch, registered under the name that a config
 uses, each with the recipe it is trained by unless the schedule says otherwise. What may not:

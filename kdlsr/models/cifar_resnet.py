@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdlsr.config import AtLeast
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv, global_average, relu
 from kdlsr.models.registry import register
 
@@ -72,24 +73,20 @@ class CifarResNet(nn.Module):
 @register("resnet8", small=True)
 def resnet8(
     *,
+    spec: ImageSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
     width: Annotated[int, AtLeast(1)] = 16,
 ) -> nn.Module:
     """One block per stage; `width`: channels of the stem and the first stage."""
-    del image_size
-    return CifarResNet(1, width, num_classes, in_channels)
+    return CifarResNet(1, width, num_classes, spec.channels)
 
 
 @register("resnet20", small=True)
 def resnet20(
     *,
+    spec: ImageSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
     width: Annotated[int, AtLeast(1)] = 16,
 ) -> nn.Module:
     """Three blocks per stage; `width`: channels of the stem and the first stage."""
-    del image_size
-    return CifarResNet(3, width, num_classes, in_channels)
+    return CifarResNet(3, width, num_classes, spec.channels)

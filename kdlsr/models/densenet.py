@@ -9,6 +9,7 @@ transitions. PyTorch's default initialisation.
 import torch
 from torch import Tensor, nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv, global_average
 from kdlsr.models.registry import register
 
@@ -69,8 +70,8 @@ class DenseNet(nn.Module):
 
 
 @register("densenet121")
-def densenet121(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def densenet121(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """7.05 M parameters at 100 classes, 888 M MACs for a 32x32 image."""
-    if min(image_size) < 8:
-        raise ValueError(f"densenet121 needs images of at least 8x8, not {image_size}")
-    return DenseNet(num_classes, in_channels)
+    if min(spec.size) < 8:
+        raise ValueError(f"densenet121 needs images of at least 8x8, not {spec.size}")
+    return DenseNet(num_classes, spec.channels)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kdlsr.config import Between
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv, global_average
 from kdlsr.models.registry import register
 
@@ -116,9 +117,8 @@ class GoogLeNet(nn.Module):
 @register("googlenet")
 def googlenet(
     *,
+    spec: ImageSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
     dropout: Annotated[float, Between(0, 1, open_high=True)] = 0.4,
     released_eps_slip: bool = False,
 ) -> nn.Module:
@@ -126,5 +126,4 @@ def googlenet(
 
     `dropout`: of the pooled features. `released_eps_slip`: this module's first lines.
     """
-    del image_size
-    return GoogLeNet(num_classes, in_channels, dropout, released_eps_slip)
+    return GoogLeNet(num_classes, spec.channels, dropout, released_eps_slip)

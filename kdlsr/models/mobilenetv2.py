@@ -11,6 +11,7 @@ initialisation.
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv_bn
 from kdlsr.models.registry import register
 
@@ -79,7 +80,6 @@ class MobileNetV2(nn.Module):
 
 
 @register("mobilenetv2")
-def mobilenetv2(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def mobilenetv2(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """2.37 M parameters at 100 classes, 65 M MACs for a 32x32 image."""
-    del image_size
-    return MobileNetV2(num_classes, in_channels)
+    return MobileNetV2(num_classes, spec.channels)

@@ -15,6 +15,7 @@ from typing import Annotated
 from torch import Tensor, nn
 
 from kdlsr.config import Between
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv_bn
 from kdlsr.models.registry import Recipe, register
 
@@ -27,15 +28,13 @@ def pooled_conv(inputs: int, outputs: int) -> list[nn.Module]:
 class PlainCNN(nn.Module):
     """Five layers with weights."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, image_size: tuple[int, int], dropout: float
-    ) -> None:
+    def __init__(self, spec: ImageSpec, num_classes: int, dropout: float) -> None:
         super().__init__()
-        height, width = (size // 8 for size in image_size)
+        height, width = (size // 8 for size in spec.size)
         if min(height, width) < 1:
-            raise ValueError(f"plain_cnn needs images of at least 8x8, not {image_size}")
+            raise ValueError(f"plain_cnn needs images of at least 8x8, not {spec.size}")
         self.convolutions = nn.Sequential(
-            *pooled_conv(in_channels, 32), *pooled_conv(32, 64), *pooled_conv(64, 128)
+            *pooled_conv(spec.channels, 32), *pooled_conv(32, 64), *pooled_conv(64, 128)
         )
         self.linear1 = nn.Linear(128 * height * width, 128)
         self.normalisation = nn.BatchNorm1d(128)
@@ -57,10 +56,9 @@ class PlainCNN(nn.Module):
 @register("plain_cnn", recipe=Recipe(optimizer="adam", lr=1e-3, weight_decay=0.0), small=True)
 def plain_cnn(
     *,
+    spec: ImageSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
     dropout: Annotated[float, Between(0, 1, open_high=True)] = 0.5,
 ) -> nn.Module:
     """`dropout`: between the two linear layers."""
-    return PlainCNN(num_classes, in_channels, image_size, dropout)
+    return PlainCNN(spec, num_classes, dropout)

@@ -5,11 +5,12 @@ No network stands here; each family has its own module.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from torch import nn
 
-from kdlsr.config import Registry, build_call
+from kdlsr.config import Registry, UserError, build_call
+from kdlsr.config.inputs import InputSpec
 
 Builder = Callable[..., nn.Module]
 B = TypeVar("B", bound=Builder)
@@ -35,8 +36,8 @@ class ModelOption:
     """A network that a config can name.
 
     Attributes:
-        build: called with `num_classes`, `in_channels` and `image_size` (height, width) by
-            the program and with the network's own options from the config, all by keyword.
+        build: called with `spec` and `num_classes` by the program and with the network's own
+            options from the config, all by keyword.
         recipe: its own optimiser.
         small: it gains nothing from a second CPU thread.
     """
@@ -45,6 +46,12 @@ class ModelOption:
     recipe: Recipe = Recipe()
     small: bool = False
 
+    @property
+    def takes(self) -> tuple[type[InputSpec], ...]:
+        """The kinds of input that it is built for: the annotation of the builder's `spec`."""
+        kinds = get_type_hints(self.build)["spec"]
+        return get_args(kinds) or (kinds,)
+
 
 models: Registry[ModelOption] = Registry("model", "kdlsr.models")
 
@@ -52,8 +59,9 @@ models: Registry[ModelOption] = Registry("model", "kdlsr.models")
 def register(name: str, *, recipe: Recipe | None = None, small: bool = False) -> Callable[[B], B]:
     """Returns a decorator that registers a builder function under `name`.
 
-    The builder's arguments are keyword-only and typed: `num_classes: int`,
-    `in_channels: int`, `image_size: tuple[int, int]`, then options with defaults.
+    The builder's arguments are keyword-only and typed: `spec: ImageSpec` (or `TokenSpec`: the
+    kind of input that the network takes; or several, by `|`), `num_classes: int`, then options
+    with defaults.
     """
 
     def decorate(build: B) -> B:
@@ -67,28 +75,26 @@ def build_model(
     name: str,
     options: Mapping[str, Any],
     *,
+    spec: InputSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
+    dataset: str = "",
 ) -> nn.Module:
     """Builds a network with freshly drawn weights (from torch's global generator).
 
     Args:
         name: a registered network.
         options: its own options, as the config has them.
+        spec: of the inputs that it will be given.
         num_classes: K, the number of logits.
-        in_channels: C of the images (N, C, H, W).
-        image_size: (H, W) of the images.
+        dataset: the name of the data set that gives them, for messages.
 
     Raises:
-        UserError: no such network, an option that it does not have, a value out of range,
-            or images too small for it.
+        UserError: no such network, one for another kind of input, an option that it does
+            not have, a value out of range, or images too small for it.
     """
-    return build_call(
-        models.get(name).build,
-        options,
-        "model",
-        num_classes=num_classes,
-        in_channels=in_channels,
-        image_size=image_size,
-    )
+    model = models.get(name)
+    if not isinstance(spec, model.takes):
+        taken = " or ".join(kind.kind for kind in model.takes)
+        giver = f"dataset={dataset}" if dataset else "the data set"
+        raise UserError(f"model={name} takes {taken}; {giver} gives {spec}")
+    return build_call(model.build, options, "model", spec=spec, num_classes=num_classes)

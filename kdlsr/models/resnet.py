@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv, conv_bn, global_average, relu
 from kdlsr.models.registry import register
 
@@ -102,21 +103,18 @@ class ResNet(nn.Module):
 
 
 @register("resnet18")
-def resnet18(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def resnet18(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """11.22 M parameters at 100 classes, 555 M MACs for a 32x32 image."""
-    del image_size
-    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, in_channels)
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, spec.channels)
 
 
 @register("resnet50")
-def resnet50(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def resnet50(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """23.71 M parameters at 100 classes, 1,298 M MACs for a 32x32 image."""
-    del image_size
-    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, in_channels)
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, spec.channels)
 
 
 @register("resnet101")
-def resnet101(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def resnet101(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """42.70 M parameters at 100 classes, 2,510 M MACs for a 32x32 image."""
-    del image_size
-    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, in_channels)
+    return ResNet(Bottleneck, (3, 4, 23, 3), num_classes, spec.channels)

@@ -8,6 +8,7 @@ normalisation weights 1, all biases 0.
 
 from torch import Tensor, nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv, conv_bn, global_average, relu
 from kdlsr.models.registry import register
 
@@ -78,7 +79,6 @@ class ResNeXt(nn.Module):
 
 
 @register("resnext29")
-def resnext29(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def resnext29(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """34.52 M parameters at 100 classes, 5,387 M MACs for a 32x32 image."""
-    del image_size
-    return ResNeXt(num_classes, in_channels)
+    return ResNeXt(num_classes, spec.channels)

@@ -8,6 +8,7 @@ max-pool; every convolution has a bias. PyTorch's default initialisation.
 import torch
 from torch import Tensor, nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.layers import conv_bn, global_average
 from kdlsr.models.registry import register
 
@@ -96,7 +97,6 @@ class ShuffleNetV2(nn.Module):
 
 
 @register("shufflenetv2")
-def shufflenetv2(*, num_classes: int, in_channels: int, image_size: tuple[int, int]) -> nn.Module:
+def shufflenetv2(*, spec: ImageSpec, num_classes: int) -> nn.Module:
     """1.36 M parameters at 100 classes, 44 M MACs for a 32x32 image."""
-    del image_size
-    return ShuffleNetV2(num_classes, in_channels)
+    return ShuffleNetV2(num_classes, spec.channels)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.models.registry import register
 
 STEM_CONVOLUTIONS = 3  # a max-pool that comes after more of them belongs to the body
@@ -23,9 +24,8 @@ STEM_CONVOLUTIONS = 3  # a max-pool that comes after more of them belongs to the
 @register("timm")
 def timm_network(
     *,
+    spec: ImageSpec,
     num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
     architecture: str,
     pretrained: bool = False,
     small_input: bool = False,
@@ -33,9 +33,9 @@ def timm_network(
     """Builds a network of timm's.
 
     Args:
+        spec: of the images: timm adapts pretrained weights of 3 channels to theirs; their size
+            is given to networks that are built for one (ViT).
         num_classes: K; pretrained weights of another number of classes lose their classifier.
-        in_channels: C; timm adapts pretrained weights of 3 channels to it.
-        image_size: (H, W); given to networks that are built for one size (ViT).
         architecture: a name in `timm.list_models()`, with a tag of pretrained weights or not.
         pretrained: start from timm's weights.
         small_input: for images of about 32x32: replaces the first convolution, of stride 2 or
@@ -47,13 +47,13 @@ def timm_network(
             or a stem that cannot be replaced.
     """
     _check_name(architecture, pretrained)
-    sizes = _fitting_sizes(architecture, num_classes, in_channels, image_size, small_input)
+    sizes = _fitting_sizes(architecture, spec, num_classes, small_input)
     on_meta = torch.get_default_device().type == "meta"
     model = _create(
-        architecture, num_classes, in_channels, sizes, pretrained=pretrained and not on_meta
+        architecture, num_classes, spec.channels, sizes, pretrained=pretrained and not on_meta
     )
     if small_input:
-        replace_stem(model, in_channels)
+        replace_stem(model, spec.channels)
     return model
 
 
@@ -75,32 +75,28 @@ def _check_name(architecture: str, pretrained: bool) -> None:
 
 @functools.lru_cache(maxsize=64)
 def _fitting_sizes(
-    architecture: str,
-    num_classes: int,
-    in_channels: int,
-    image_size: tuple[int, int],
-    small_input: bool,
+    architecture: str, spec: ImageSpec, num_classes: int, small_input: bool
 ) -> Mapping[str, Any]:
     """Returns the size arguments with which the network takes such images: often none."""
-    images = torch.empty(2, in_channels, *image_size, device="meta")
+    images = torch.empty(2, *spec.shape, device="meta")
     reason = ""
-    for sizes in ({}, {"img_size": image_size}):
+    for sizes in ({}, {"img_size": spec.size}):
         # timm draws some numbers off the meta device, which must not move the caller's.
         with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
             try:
-                model = _create(architecture, num_classes, in_channels, sizes, pretrained=False)
+                model = _create(architecture, num_classes, spec.channels, sizes, pretrained=False)
                 if small_input:
-                    replace_stem(model, in_channels)
+                    replace_stem(model, spec.channels)
                 model.eval()(images)
             except (AssertionError, RuntimeError, TypeError, ValueError) as error:
                 if not (sizes and isinstance(error, TypeError)):  # it has no such argument
                     reason = str(error).strip().partition("\n")[0]
             else:
                 return cast(Mapping[str, Any], sizes)
-    height, width = image_size
     what = "with a replaced stem " if small_input else ""
     raise UserError(
-        f"model.architecture={architecture} {what}cannot take images of {height}x{width}: {reason}"
+        f"model.architecture={architecture} {what}cannot take images of "
+        f"{spec.height}x{spec.width}: {reason}"
     )
 
 

@@ -18,7 +18,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kdlsr.config import UserError, nearest
 from kdlsr.config.compose import GROUPS, option, relative_to_here
-from kdlsr.config.schema import RunConfig, TeacherConfig, as_plain, read_config
+from kdlsr.config.inputs import InputSpec
+from kdlsr.config.schema import ModelConfig, RunConfig, TeacherConfig, as_plain, read_config
 from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.data.source import Facts
 from kdlsr.losses import Loss, build_loss
@@ -95,9 +96,9 @@ class Run:
         return build_model(
             self.config.model.name,
             self.config.model.options,
+            spec=self.facts.spec,
             num_classes=self.facts.num_classes,
-            in_channels=self.facts.channels,
-            image_size=self.facts.image_size,
+            dataset=self.config.dataset.name,
         )
 
 
@@ -127,22 +128,20 @@ def plan_run(config: RunConfig) -> Run:
         run_id="",
         cell_id="",
     )
-    _check_model_builds(config.model.name, json.dumps(config.model.options), facts)
+    _check_model_builds(config.model, config.dataset.name, facts)
     _check_epochs(run)
     _check_start(run)
     return _with_identity(run)
 
 
+def _check_model_builds(model: ModelConfig, dataset: str, facts: Facts) -> None:
+    _build_once(model.name, json.dumps(model.options), facts.spec, facts.num_classes, dataset)
+
+
 @functools.lru_cache(maxsize=256)
-def _check_model_builds(name: str, options: str, facts: Facts) -> None:
+def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, dataset: str) -> None:
     with torch.device("meta"):
-        build_model(
-            name,
-            json.loads(options),
-            num_classes=facts.num_classes,
-            in_channels=facts.channels,
-            image_size=facts.image_size,
-        )
+        build_model(name, json.loads(options), spec=spec, num_classes=num_classes, dataset=dataset)
 
 
 def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
@@ -183,10 +182,8 @@ def _check_epochs(run: Run) -> None:
         )
     if epoch == "best_val" and not teacher.dataset.val_fraction:
         raise UserError("teacher.epoch=best_val needs dataset.val_fraction above 0")
-    if (run.teacher.facts.num_classes, run.teacher.facts.channels) != (
-        run.facts.num_classes,
-        run.facts.channels,
-    ):
+    theirs, ours = run.teacher.facts, run.facts
+    if theirs.num_classes != ours.num_classes or not theirs.spec.interchangeable(ours.spec):
         raise UserError("teacher.overrides: the teacher's data set has other classes or channels")
 
 
@@ -258,7 +255,7 @@ def _plan_file(config: RunConfig, facts: Facts) -> TeacherFile:
     for override in teacher.overrides:
         apply_override(plain, override, only="model")
     model = read_config(plain).model
-    _check_model_builds(model.name, json.dumps(model.options), facts)
+    _check_model_builds(model, config.dataset.name, facts)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return TeacherFile("checkpoint", model.name, dict(model.options), path, sha256)

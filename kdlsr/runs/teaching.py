@@ -197,9 +197,9 @@ def _teacher_model(run: Run, source: TeacherWeights, session: Session) -> torch.
     model = build_model(
         teacher.name,
         teacher.options,
+        spec=run.facts.spec,
         num_classes=run.facts.num_classes,
-        in_channels=run.facts.channels,
-        image_size=run.facts.image_size,
+        dataset=run.config.dataset.name,
     )
     assert teacher.path is not None
     match = load_weights(model, teacher.path)

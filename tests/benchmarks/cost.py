@@ -28,6 +28,7 @@ from ours import MEAN, SIZE, STD, Unobserved, made_images
 from sweep import Grid
 from turns import finish
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.data.views import ViewMaker, recipe
@@ -48,9 +49,9 @@ def learner_and_task(images: int, classes: int) -> tuple[Learner, Task]:
     maker = ViewMaker(pixels, MEAN, STD, CPU)
     everything = np.arange(images)
     schedule = ScheduleConfig(epochs=1000, batch_size=BATCH)
-    model = build_model(
-        "resnet8", {}, num_classes=classes, in_channels=3, image_size=(SIZE, SIZE)
-    ).to(memory_format=torch.channels_last)
+    model = build_model("resnet8", {}, spec=ImageSpec(SIZE, SIZE, 3), num_classes=classes).to(
+        memory_format=torch.channels_last
+    )
     optimizer = build_optimizer(model, resolve_optimisation(schedule, Recipe()), schedule)
     task = Task(
         TrainStream(maker, labels, everything, recipe("cifar"), 0, BATCH),

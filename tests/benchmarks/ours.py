@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.data.views import ViewMaker, recipe
@@ -58,7 +59,7 @@ def _no_network() -> LiveTeacher:
 def network(name: str) -> nn.Module:
     """Returns a network with the same weights each time."""
     torch.manual_seed(0)
-    return build_model(name, {}, num_classes=CLASSES, in_channels=3, image_size=(SIZE, SIZE))
+    return build_model(name, {}, spec=ImageSpec(SIZE, SIZE, 3), num_classes=CLASSES)
 
 
 def made_images(count: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndarray]:
