@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no network accounts, the command line as a user has it."""
+"""What all tests share: one thread, an isolated place, the command line as a user has it."""
 
 import os
 import subprocess
@@ -11,20 +11,19 @@ from typing import Any
 import pytest
 import torch
 
+pytest_plugins = ["isolation"]
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Small enough for seconds, and still every part of a run.
 TINY = ["dataset=digits", "dataset.subset=256", "model=resnet8", "model.width=4", "schedule=quick"]
 
-os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def environment() -> dict[str, str]:
-    """A user's environment without accounts, in which the checkout's kdlsr is found."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("WANDB_", "HYDRA_"))}
-    return kept | {"PYTHONPATH": str(REPOSITORY), "WANDB_MODE": "offline", "COLUMNS": "200"}
+    """A process's environment: the test's own (isolation.py), at a wide terminal."""
+    return os.environ | {"COLUMNS": "200"}
 
 
 def train_command(*overrides: str) -> list[str]:

@@ -332,7 +332,7 @@ def test_timm_is_not_imported_before_it_is_wanted() -> None:
         "import sys; from kdlsr.models import models; models.names(); "
         "sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_timm_builds_by_name_with_the_data_sets_shape() -> None:

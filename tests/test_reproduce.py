@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.conftest import environment
+from conftest import environment
 
 SETTING = """
 source: a test

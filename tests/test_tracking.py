@@ -59,14 +59,10 @@ def record(epoch: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _wandb_to_itself(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keeps W&B away from the account and cache of whoever runs the tests."""
+def _wandb_as_configured() -> Iterator[None]:
+    """No mode from the environment: a test says which. What runs of W&B's own ends here."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("WANDB_"):
-                patch.delenv(name)
-        patch.setenv("WANDB_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        patch.setenv("WANDB_ERROR_REPORTING", "false")
+        patch.delenv("WANDB_MODE", raising=False)
         yield
         import wandb
 
@@ -487,11 +483,9 @@ def test_offline_asks_the_network_for_nothing(tmp_path: Path) -> None:
 def _python(
     code: str, stdio: int | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("WANDB_")}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env=kept | environment,
-        cwd=Path(__file__).resolve().parents[1],
+        env=os.environ | environment,
         stdin=subprocess.DEVNULL if stdio is None else stdio,
         stdout=subprocess.PIPE if stdio is None else stdio,
         stderr=subprocess.PIPE if stdio is None else stdio,
