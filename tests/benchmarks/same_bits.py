@@ -1,4 +1,4 @@
-"""Whether two checkouts compute the same bits: `python tests/benchmarks/same_bits.py BEFORE [AFTER]`.
+"""Whether two checkouts compute the same bits: `python tests/benchmarks/same_bits.py BEFORE`.
 
 Runs the same small commands in each (every loss family and form, stored and live teachers, a
 De-KD prefix, a resumed run, fp32 and bf16, dropout, rotation, depthwise convolutions) and compares
