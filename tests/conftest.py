@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
+
+from kdlsr.losses import Step
+from kdlsr.training.record import EpochRecord
 
 pytest_plugins = ["isolation"]
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -30,17 +34,23 @@ def train_command(*overrides: str) -> list[str]:
     return [sys.executable, "-m", "kdlsr.train", *overrides]
 
 
+def step_of(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None) -> Step:
+    """The first step of a training, for a loss without state."""
+    rows = torch.arange(len(labels))
+    return Step(logits, labels, rows, 0.0, 0, soft_targets, nn.Module())
+
+
 class SilentObserver:
     """Counts what it sees."""
 
     def __init__(self) -> None:
         self.steps = 0
-        self.records: list[Mapping[str, Any]] = []
+        self.records: list[EpochRecord] = []
 
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
         self.steps += 1
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         self.records.append(record)
 
     def complete(self, result: Mapping[str, Any]) -> None: ...

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import step_of
 
 from kdlsr.config.compose import compose_config, shipped_folder
 from kdlsr.config.schema import RunConfig, read_config
 from kdlsr.data.stream import Batch
 from kdlsr.losses import Loss
 from kdlsr.runs.plan import plan_run
-from kdlsr.training.fit import Learner
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
 
 CONF = shipped_folder("conf")
@@ -46,13 +47,13 @@ def _step(config: RunConfig, inputs: torch.Tensor) -> float:
     batch = Batch(inputs.contiguous(memory_format=torch.channels_last), labels, labels)
     logits = learner.forward(batch.inputs)
     teacher_logits = torch.randn_like(logits) if run.loss.needs_teacher else None
-    terms = run.loss(logits, labels, teacher_logits)
+    terms = run.loss(step_of(logits, labels, teacher_logits))
     learner.set_rate(0.01)
-    learner.update(terms.total)
+    learner.update(terms["total"])
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]
     # timm starts its last normalisations at zero, which holds back what lies before them.
     assert all(moved) or (config.model.name == "timm" and any(moved))
-    return terms.total.item()
+    return terms["total"].item()
 
 
 @pytest.mark.parametrize("model", [m for m in _options("model") if m != "timm"])

@@ -46,7 +46,7 @@ def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
 def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     """torch raises where a step of the loop would synchronise."""
     import numpy as np
-    from conftest import SilentObserver
+    from conftest import SilentObserver, step_of
     from test_fit import SCHEDULE
 
     from kdlsr.config.inputs import ImageSpec
@@ -54,7 +54,8 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     from kdlsr.data.views import ViewMaker, recipe
     from kdlsr.losses import build_loss
     from kdlsr.models import Recipe, build_model
-    from kdlsr.training.fit import Learner, Task, train_epoch
+    from kdlsr.training.fit import Task, train_epoch
+    from kdlsr.training.learner import Learner
     from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
 
     device = torch.device("cuda")
@@ -81,8 +82,8 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in batches:
-            terms = task.loss(learner.forward(batch.inputs), batch.labels)
-            learner.update(terms.total)
+            terms = task.loss(step_of(learner.forward(batch.inputs), batch.labels))
+            learner.update(terms["total"])
     finally:
         torch.cuda.set_sync_debug_mode("default")
 

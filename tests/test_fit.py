@@ -1,13 +1,13 @@
 """The loop does what a plain loop of torch does, and stops where numbers stop being numbers."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, SilentObserver, SilentSession
+from conftest import TINY, SilentObserver, SilentSession, step_of
 from torch.nn import functional as F
 
 from kdlsr.config import RunFailed
@@ -17,12 +17,14 @@ from kdlsr.config.schema import ScheduleConfig, read_config
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
-from kdlsr.metrics import classification_metrics
+from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.models import Recipe, build_model
 from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
-from kdlsr.training.fit import Learner, Task, best_epoch, fit, predict
+from kdlsr.training.fit import Task, fit, predict
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_optimisation
+from kdlsr.training.record import EpochRecord, best_epoch
 
 CPU = torch.device("cpu")
 SCHEDULE = ScheduleConfig(epochs=3, batch_size=32, warmup_epochs=1, milestones=(2,))
@@ -54,7 +56,7 @@ def _learner(precision: str = "fp32") -> Learner:
 
 def test_training_equals_a_plain_loop_of_torch() -> None:
     task, learner, observer = _task(), _learner(), SilentObserver()
-    history: list[dict[str, Any]] = []
+    history: list[EpochRecord] = []
     fit(learner, task, history, 3, observer, lambda: None)
 
     plain = _learner().model
@@ -72,27 +74,42 @@ def test_training_equals_a_plain_loop_of_torch() -> None:
     for ours, theirs in zip(learner.model.parameters(), plain.parameters(), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5)
     assert observer.steps == 3 * 4
-    assert [record["epoch"] for record in observer.records] == [1, 2, 3]
+    assert [record.epoch for record in observer.records] == [1, 2, 3]
 
 
 def test_a_record_holds_the_mean_terms_and_the_test_metrics() -> None:
     task, learner = _task(), _learner()
-    history: list[dict[str, Any]] = []
+    history: list[EpochRecord] = []
     logits = fit(learner, task, history, 1, SilentObserver(), lambda: None)
     assert logits is not None
     assert torch.equal(logits, predict(learner, task.test))
-    assert history[0]["test"] == classification_metrics(logits, task.test.labels)
-    assert history[0]["train"]["total"] == pytest.approx(history[0]["train"]["hard"])
-    assert history[0]["train"]["soft"] == 0
-    assert history[0]["lr"] == pytest.approx(0.1 * 32 / 128)
-    assert json.loads(json.dumps(history)) == history
+    (record,) = history
+    assert record.test == classification_metrics(logits, task.test.labels)
+    assert record.train["total"] == pytest.approx(record.train["hard"])
+    assert record.train["soft"] == 0
+    assert record.lr == pytest.approx(0.1 * 32 / 128)
+
+
+def test_a_record_is_one_line_and_comes_back_from_it() -> None:
+    metrics = Metrics(50.0, None, 1.5, 0.5, 1.25, 0.75, 0.125)
+    record = EpochRecord(2, 0.1, {"hard": 1.0, "total": 1.0}, None, metrics)
+    assert record.to_line() == (
+        '{"epoch": 2, "lr": 0.1, "train": {"hard": 1.0, "total": 1.0}, "val": null, '
+        '"test": {"top1": 50.0, "top5": null, "nll": 1.5, "brier": 0.5, "entropy": 1.25, '
+        '"confidence": 0.75, "ece": 0.125}}\n'
+    )
+    for one in (record, replace(record, val=metrics)):
+        assert EpochRecord.from_line(one.to_line()) == one
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(record, lr=float("nan")).to_line()
 
 
 def test_losses_are_computed_in_fp32_whatever_the_networks_precision() -> None:
     learner = _learner("bf16")
     logits = learner.forward(torch.randn(4, 1, 8, 8))
     assert logits.dtype == torch.bfloat16
-    assert build_loss("ce", {}, 4)(logits, torch.arange(4)).total.dtype == torch.float32
+    terms = build_loss("ce", {}, 4)(step_of(logits, torch.arange(4)))
+    assert terms["total"].dtype == torch.float32
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_epoch_and_step() -> None:
@@ -114,7 +131,8 @@ def test_weights_that_diverged_after_the_last_loss_are_told_with_their_epoch(pla
 
 
 def test_of_equally_good_epochs_the_later_is_best() -> None:
-    history = [{"epoch": e, "test": {"top1": top1}} for e, top1 in enumerate((50, 70, 70, 60), 1)]
+    metrics = [Metrics(top1, None, 0.0, 0.0, 0.0, 0.0, 0.0) for top1 in (50.0, 70.0, 70.0, 60.0)]
+    history = [EpochRecord(e, 0.1, {}, None, m) for e, m in enumerate(metrics, 1)]
     assert best_epoch(history, "test") == 3
 
 

@@ -8,7 +8,12 @@ from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import ScheduleConfig, read_config
 from kdlsr.models import Recipe
-from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_optimisation
+from kdlsr.training.optimisation import (
+    Optimisation,
+    build_optimizer,
+    learning_rate,
+    resolve_optimisation,
+)
 
 ADAM = Recipe(optimizer="adam", lr=1e-3, weight_decay=0.0)
 
@@ -90,3 +95,14 @@ def test_sgd_equals_the_textbooks_update() -> None:
         velocity = 0.9 * velocity + gradient + 5e-4 * expected
         expected -= 0.1 * velocity
         assert weight.item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_a_loss_learns_has_the_networks_rate_and_no_decay() -> None:
+    schedule, state = ScheduleConfig(epochs=1), nn.Module()
+    state.tau = nn.Parameter(torch.ones(()))
+    for name in ("sgd", "adam", "adamw"):
+        chosen = Optimisation(name, lr=0.1, weight_decay=0.3)
+        network, learned = build_optimizer(nn.Linear(2, 2), chosen, schedule, state).param_groups
+        assert [p.shape for p in learned["params"]] == [torch.Size()]
+        assert (network["weight_decay"], learned["weight_decay"]) == (0.3, 0.0)
+        assert network["lr"] == learned["lr"]

@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from kdlsr.reporting.summary import CellSummary, Report
 from kdlsr.runs.execute import complete_run, resolved_config
 from kdlsr.runs.plan import Run, apply_override, plan_run
 from kdlsr.runs.store import RunFolder
+from kdlsr.training.record import EpochRecord
 
 COMMON = [*TINY, "precision=fp32", "schedule.epochs=2"]
 SPLIT = "dataset.val_fraction=0.25"
@@ -45,6 +47,15 @@ def _plan(*overrides: str) -> Run:
         if override not in groups:
             apply_override(config, override)
     return plan_run(read_config(config))
+
+
+def _history(folder: RunFolder) -> list[EpochRecord]:
+    return [EpochRecord.from_line(x) for x in (folder.path / "metrics.jsonl").open()]
+
+
+def _with_top1(record: EpochRecord, split: str, top1: float) -> EpochRecord:
+    metrics = replace(getattr(record, split), top1=top1)
+    return replace(record, **{split: metrics})
 
 
 def _kd(tau: float, alpha: float, seed: int, *more: str) -> Run:
@@ -79,11 +90,8 @@ class Runs:
 
     def doctor(self, run: Run, split: str, top1: float) -> None:
         folder = RunFolder(self.folder(run))
-        lines = (folder.path / "metrics.jsonl").read_text().splitlines()
-        history = [json.loads(line) for line in lines]
-        for record in history:
-            record[split]["top1"] = top1
-        folder.write_metrics(history)
+        history = _history(folder)
+        folder.write_metrics(_with_top1(record, split, top1) for record in history)
         if split == "test":
             result = json.loads((folder.path / "result.json").read_text())
             for protocol in filter(None, result["protocols"].values()):
@@ -279,9 +287,8 @@ def test_a_runs_validation_figure_is_that_of_its_best_epoch(runs: Runs) -> None:
     runs.grid(lambda tau, alpha, seed: 50)
     for seed in SEEDS:
         folder = RunFolder(runs.folder(_kd(10.0, 0.1, seed)))
-        history = [json.loads(x) for x in (folder.path / "metrics.jsonl").read_text().splitlines()]
-        history[0]["val"]["top1"] = 64.0
-        folder.write_metrics(history)
+        first, *others = _history(folder)
+        folder.write_metrics([_with_top1(first, "val", 64.0), *others])
     search = runs.report().search
     assert search is not None
     assert search.best == _kd(10.0, 0.1, 0).cell_id

@@ -1,7 +1,6 @@
 """Teachers are found, trained no further than needed, replayed, or read from files."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +57,8 @@ def test_an_epoch_that_was_not_kept_is_made_again_beside_the_run(plan: Any) -> N
     assert path.parent == store.replay(run.run_id).kept
     assert {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")} == before
     assert not any("differ" in line for line in session.lines)
-    history = json.loads(read_checkpoint(path)["history"])
-    lines = (folder.path / "metrics.jsonl").read_text().splitlines()
-    assert history == [json.loads(line) for line in lines[:gone]]
+    lines = (folder.path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    assert read_checkpoint(path)["history"] == "".join(lines[:gone])
     assert checkpoint_of(run, gone, SilentSession()) == path  # found the second time
 
 

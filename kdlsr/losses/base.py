@@ -1,157 +1,160 @@
-"""What every loss is: the contract, the named terms, the registry, and the common form.
+"""What every loss is: the contract, its controls, the registry.
 
 No method's formula stands here; each has its own module.
 """
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Self
 
-from torch import Tensor
+from torch import nn
 
-from kdlsr.config import Above, Between, Registry, UserError, build
-from kdlsr.losses.divergence import cross_entropy, kl_divergence, loss_precision
+from kdlsr.config import Above, Between, Registry, UserError, nearest
+from kdlsr.config.fields import build_call
+from kdlsr.losses.step import ON_REQUEST, Step, Terms
 
 Weight = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Above(0)]
 
 
-class Terms(NamedTuple):
-    """A loss and what it is made of, each a 0-dimensional tensor.
-
-    The first two are free of every weight (scale, alpha, tau squared, 1/K, multiplier), so
-    that they can be compared from one loss and form to another.
+@dataclass(frozen=True)
+class Control:
+    """A training without soft targets that shows what they are not needed for.
 
     Attributes:
-        hard: H(q, p), the cross-entropy with the labels at temperature 1, in nats, mean over
-            the batch.
-        soft: D_KL(target, p_tau), the divergence to the method's target distribution, in
-            nats, summed over classes, mean over the batch; 0 where there is no target.
-        total: what is minimised.
+        name: as reports show it.
+        loss: the name of its loss.
+        options: of that loss.
+        start_from_teacher: whether its weights begin as those of its method's teacher.
     """
 
-    hard: Tensor
-    soft: Tensor
-    total: Tensor
+    name: str
+    loss: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    start_from_teacher: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
-    """A loss with its hyper-parameters.
+    """A loss with its hyper-parameters: the fields of its class, `num_classes` apart.
 
     Attributes:
+        num_classes: K, 2 or more; given by the program when the loss is built.
         scale: multiplies the total.
-        needs_teacher: whether it is called with teacher logits.
+        needs: what of a step it has to be given, of `ON_REQUEST`.
         teacher_must_be_self: whether its teacher has to be the student's own architecture.
+        forms: in which of the forms that can be confused it exists (a field `form` has them,
+            where there are several).
+        stated: hyper-parameters that a published row cannot leave to this loss's defaults.
     """
 
+    num_classes: int
     scale: Positive = 1.0
-    needs_teacher: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
     teacher_must_be_self: ClassVar[bool] = False
+    forms: ClassVar[tuple[str, ...]] = ("as_written",)
+    stated: ClassVar[frozenset[str]] = frozenset()
 
-    def resolved(self, num_classes: int) -> Self:
-        """Returns this loss with every default filled that depends on the number of classes.
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise ValueError(f"a loss needs at least 2 classes, not {self.num_classes}")
 
-        Raises:
-            ValueError: a hyper-parameter makes no sense with so many classes.
-        """
-        if num_classes < 2:
-            raise ValueError(f"a loss needs at least 2 classes, not {num_classes}")
-        return self
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """What a config may set, every default filled in."""
+        values = dataclasses.asdict(self)
+        del values["num_classes"]
+        return values
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether it is given a teacher's logits."""
+        return "soft_targets" in self.needs
 
     @abstractmethod
-    def hard_scale(self, num_classes: int) -> float:
-        """Returns the weight of all terms that see the student at temperature 1, with `scale`.
+    def terms(self, step: Step) -> Terms:
+        """Returns the loss of a batch before `scale`, in fp32 (fp64 for fp64 logits).
+
+        Values and gradients are finite for finite logits of any size; NaN for others. Nothing
+        but the step's logits and the state's parameters gets a gradient.
+
+        Raises:
+            ValueError: the step's soft targets are missing, or have another shape.
+        """
+
+    def __call__(self, step: Step) -> Terms:
+        """Returns the terms of a batch, the total times `scale`."""
+        terms = self.terms(step)
+        return {**terms, "total": self.scale * terms["total"]}
+
+    def state(self, num_samples: int) -> nn.Module:  # noqa: ARG002
+        """Returns what this loss keeps from step to step, as it is before the first.
+
+        Its buffers are remembered and its parameters learned with the network (by the same
+        optimiser, without weight decay); both are in the checkpoint.
+
+        Args:
+            num_samples: of the data set's training samples: `Step.rows` are below it.
+        """
+        return nn.Module()
+
+    def end_epoch(self, state: nn.Module) -> None:  # noqa: B027
+        """Updates the state after an epoch's last step."""
+
+    # ------------------------------------------------------------ in a table
+
+    @property
+    @abstractmethod
+    def hard_scale(self) -> float:
+        """The weight of all terms that see the student at temperature 1, with `scale`.
 
         Cross-entropy times this number is the control that tells soft targets from a mere
         change of the loss's scale.
         """
 
-    @abstractmethod
-    def __call__(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
-    ) -> Terms:
-        """Returns the loss of a batch, computed in fp32 (fp64 for fp64 logits).
+    def controls(self) -> tuple[Control, ...]:
+        """Returns what it is to be compared with, besides the baseline."""
+        scale = rounded(self.hard_scale)
+        return (Control(f"CE x {scale:.4g}", "ce", {"scale": scale}),)
 
-        Values and gradients are finite for finite logits of any size; NaN for others.
+    @classmethod
+    def options_in(cls, form: str, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns a published row's hyper-parameters as this loss's options in one form."""
+        has_form = any(f.name == "form" for f in dataclasses.fields(cls))
+        return {**row, "form": form} if has_form else dict(row)
 
-        Args:
-            logits: (N, K), the student's.
-            labels: (N,), the right classes, int64.
-            teacher_logits: (N, K); they get no gradient.
-
-        Raises:
-            ValueError: there is no teacher where one is needed, or it has another shape.
-        """
+    def on_classes(self, num_classes: int) -> Self:
+        """Returns this loss on another number of classes, its weights kept."""
+        return dataclasses.replace(self, num_classes=num_classes)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SoftTargetLoss(Loss):
-    """Cross-entropy plus a divergence to a target distribution t.
-
-    total = scale [(1 - alpha) H(q, p) + soft_weight (D_KL(t, p_tau) + constant)]
-
-    A method is: its target, the temperature at which it sees the student, and its weight.
-
-    Attributes:
-        alpha: share of the soft target, in [0, 1].
-    """
-
-    alpha: Weight
-
-    @abstractmethod
-    def target_scores(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
-    ) -> Tensor:
-        """Returns log t up to a constant per sample, (N, K), of the dtype of `logits`."""
-
-    @property
-    @abstractmethod
-    def student_tau(self) -> float:
-        """The temperature of the student's softmax in the soft term."""
-
-    @abstractmethod
-    def soft_weight(self, num_classes: int) -> float:
-        """Returns the factor of D_KL (summed over classes, mean over the batch)."""
-
-    def constant(self, num_classes: int) -> float:
-        """Returns what is added to D_KL: H(t) where the equation has H(t, p) instead."""
-        del num_classes
-        return 0.0
-
-    def hard_scale(self, num_classes: int) -> float:
-        soft = self.soft_weight(num_classes) if self.student_tau == 1 else 0.0
-        return self.scale * (1 - self.alpha + soft)
-
-    def __call__(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
-    ) -> Terms:
-        logits = loss_precision(logits)
-        num_classes = logits.shape[1]
-        hard = cross_entropy(logits, labels)
-        target_scores = self.target_scores(logits, labels, teacher_logits)
-        soft = kl_divergence(target_scores, logits, self.student_tau)
-        full = soft + self.constant(num_classes)
-        total = (1 - self.alpha) * hard + self.soft_weight(num_classes) * full
-        return Terms(hard, soft, self.scale * total)
+def rounded(value: float) -> float:
+    """Drops what binary arithmetic adds: 1 - 0.95 is 0.05."""
+    return float(f"{value:.12g}")
 
 
 losses: Registry[type[Loss]] = Registry("loss", "kdlsr.losses")
 
 
-def build_loss(name: str, options: Mapping[str, Any], num_classes: int) -> Loss:
-    """Builds the loss registered as `name` from the config section's other keys.
+def build_loss(
+    name: str, options: Mapping[str, Any], num_classes: int, where: str = "loss"
+) -> Loss:
+    """Builds the loss registered as `name` from hyper-parameters found at the path `where`.
 
     Raises:
-        UserError: no such loss, an unknown key, a value of the wrong type or out of range,
-            or an impossible combination.
+        UserError: no such loss, an unknown key, a value of the wrong type or out of range, an
+            impossible combination, or a need that no training can meet.
     """
-    loss = build(losses.get(name), options, "loss")
-    try:
-        return loss.resolved(num_classes)
-    except ValueError as error:
-        raise UserError(f"loss: {error}") from error
+    cls = losses.get(name)
+    unmet = sorted(cls.needs - ON_REQUEST)
+    if unmet:
+        raise UserError(
+            f"{where}: {name} needs {unmet[0]}, which training does not "
+            f"give{nearest(unmet[0], ON_REQUEST)}"
+        )
+    return build_call(cls, options, where, num_classes=num_classes)
 
 
 def check_above_uniform(key: str, probability: float, num_classes: int) -> None:
@@ -164,17 +167,4 @@ def check_above_uniform(key: str, probability: float, num_classes: int) -> None:
         raise ValueError(
             f"{key}={probability:g} is not possible with {num_classes} classes; "
             f"expected more than 1/{num_classes} = {1 / num_classes:.4g}"
-        )
-
-
-def check_multiplier_form(form: str, multiplier: float | None) -> None:
-    """Refuses a multiplier outside of the form that has one.
-
-    Raises:
-        ValueError: `multiplier` is set although `form` is not `as_released`.
-    """
-    if multiplier is not None and form != "as_released":
-        raise ValueError(
-            f"multiplier={multiplier:g} belongs to form=as_released alone; "
-            f"expected null with form={form}"
         )

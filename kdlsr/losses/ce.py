@@ -2,10 +2,9 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from kdlsr.losses.base import Loss, Terms, losses
+from kdlsr.losses.base import Control, Loss, losses
 from kdlsr.losses.divergence import cross_entropy, loss_precision
+from kdlsr.losses.step import Step, Terms
 
 
 @losses.register("ce")
@@ -13,13 +12,13 @@ from kdlsr.losses.divergence import cross_entropy, loss_precision
 class CrossEntropy(Loss):
     """scale H(q, p): the first term of every equation of Yuan et al. (CVPR 2020)."""
 
-    def hard_scale(self, num_classes: int) -> float:
-        del num_classes
+    @property
+    def hard_scale(self) -> float:
         return self.scale
 
-    def __call__(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
-    ) -> Terms:
-        del teacher_logits
-        hard = cross_entropy(loss_precision(logits), labels)
-        return Terms(hard, hard.new_zeros(()), self.scale * hard)
+    def controls(self) -> tuple[Control, ...]:
+        return ()  # it is what others are compared with
+
+    def terms(self, step: Step) -> Terms:
+        hard = cross_entropy(loss_precision(step.logits), step.labels)
+        return {"hard": hard, "soft": hard.new_zeros(()), "total": hard}

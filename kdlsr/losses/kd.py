@@ -1,17 +1,52 @@
 """Knowledge distillation: the target is a network's tempered output."""
 
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from kdlsr.losses.base import Positive, SoftTargetLoss, Weight, check_multiplier_form, losses
-from kdlsr.losses.divergence import tempered_scores
+from kdlsr.losses.base import Control, Positive, Weight, losses
+from kdlsr.losses.divergence import loss_precision, tempered_scores
+from kdlsr.losses.soft_target import ReleasedMultiplierLoss, soft_target_terms
+from kdlsr.losses.step import Step, Terms
+
+
+def distillation(
+    logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
+    *,
+    alpha: float,
+    tau: float,
+    weight: float,
+) -> Terms:
+    """Returns (1 - alpha) H(q, p) + weight D_KL(pt_tau, p_tau): Yuan et al., CVPR 2020, Eq. 4.
+
+    pt_tau = softmax(zt / tau) is the teacher's and p_tau = softmax(z / tau) the student's
+    tempered output; `weight` is alpha in the paper and alpha tau^2 in Hinton et al. 2015.
+
+    Args:
+        logits: (N, K), the student's, z.
+        labels: (N,), the right classes, int64.
+        teacher_logits: (N, K), zt, which get no gradient.
+        alpha: share of the soft target, in [0, 1].
+        tau: temperature of both softmaxes, above 0.
+        weight: of D_KL, summed over classes, mean over the batch.
+
+    Raises:
+        ValueError: the two have different shapes.
+    """
+    if teacher_logits.shape != logits.shape:
+        shapes = f"{tuple(teacher_logits.shape)}, the student's {tuple(logits.shape)}"
+        raise ValueError(f"the teacher's logits have shape {shapes}")
+    scores = teacher_logits.detach().to(loss_precision(logits).dtype)
+    target = tempered_scores(scores, tau)
+    return soft_target_terms(logits, labels, target, alpha=alpha, tau=tau, weight=weight)
 
 
 @losses.register("kd")
 @dataclass(frozen=True, kw_only=True)
-class KnowledgeDistillation(SoftTargetLoss):
+class KnowledgeDistillation(ReleasedMultiplierLoss):
     """(1 - alpha) H(q, p) + w D_KL(pt_tau, p_tau): Yuan et al., CVPR 2020, Eq. 4.
 
     pt_tau = softmax(zt / tau) is the teacher's and p_tau = softmax(z / tau) the student's
@@ -38,41 +73,43 @@ class KnowledgeDistillation(SoftTargetLoss):
 
     alpha: Weight = 0.9
     tau: Positive = 4.0
-    form: Literal["standard", "as_written", "as_released"] = "standard"
-    multiplier: Positive | None = None
-    needs_teacher: ClassVar[bool] = True
+    form: Literal["standard", "as_written", "as_released"] = "standard"  # type: ignore[assignment]
+    needs: ClassVar[frozenset[str]] = frozenset({"soft_targets"})
+    forms: ClassVar[tuple[str, ...]] = ("as_released", "as_written", "standard")
+    stated: ClassVar[frozenset[str]] = frozenset({"alpha", "tau"})
 
-    def __post_init__(self) -> None:
-        check_multiplier_form(self.form, self.multiplier)
-
-    def resolved(self, num_classes: int) -> Self:
-        super().resolved(num_classes)
-        if self.form != "as_released" or self.multiplier is not None:
-            return self
-        return replace(self, multiplier=1.0)
+    @property
+    def default_multiplier(self) -> float:
+        return 1.0
 
     @property
     def student_tau(self) -> float:
         return self.tau
 
-    def soft_weight(self, num_classes: int) -> float:
+    @property
+    def soft_weight(self) -> float:
         if self.form == "as_written":
             return self.alpha
-        if self.form == "standard":
+        if self.multiplier is None:
             return self.alpha * self.tau**2
-        multiplier = 1.0 if self.multiplier is None else self.multiplier
-        return self.alpha * self.tau**2 * multiplier / num_classes
+        return self.alpha * self.tau**2 * self.multiplier / self.num_classes
 
-    def target_scores(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
-    ) -> Tensor:
-        del labels
-        if teacher_logits is None:
-            raise ValueError("this loss needs teacher_logits")
-        if teacher_logits.shape != logits.shape:
-            shapes = f"{tuple(teacher_logits.shape)}, the student's {tuple(logits.shape)}"
-            raise ValueError(f"the teacher's logits have shape {shapes}")
-        return tempered_scores(teacher_logits.detach().to(logits.dtype), self.tau)
+    def terms(self, step: Step) -> Terms:
+        if step.soft_targets is None:
+            raise ValueError("this loss needs soft_targets")
+        return distillation(
+            step.logits,
+            step.labels,
+            step.soft_targets,
+            alpha=self.alpha,
+            tau=self.tau,
+            weight=self.soft_weight,
+        )
+
+
+# Cross-entropy continued from the baseline's own weights: the released code's control of
+# self-training (`--double_training`).
+DOUBLE_TRAINING = Control("double training", "ce", start_from_teacher=True)
 
 
 @losses.register("tfkd_self")
@@ -86,3 +123,6 @@ class SelfTraining(KnowledgeDistillation):
     """
 
     teacher_must_be_self: ClassVar[bool] = True
+
+    def controls(self) -> tuple[Control, ...]:
+        return (*super().controls(), DOUBLE_TRAINING)

@@ -2,13 +2,39 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from kdlsr.losses.base import SoftTargetLoss, Weight, losses
-from kdlsr.losses.divergence import one_class_scores
+from kdlsr.losses.base import Control, Weight, losses
+from kdlsr.losses.divergence import loss_precision, one_class_scores
+from kdlsr.losses.soft_target import SoftTargetLoss, soft_target_terms
+from kdlsr.losses.step import Step, Terms
+
+Form = Literal["as_written", "as_released"]
+
+
+def smoothed_cross_entropy(
+    logits: Tensor, labels: Tensor, *, alpha: float, form: Form = "as_written"
+) -> Terms:
+    """Returns H(q', p), the cross-entropy with smoothed labels: Yuan et al., CVPR 2020, Eq. 2.
+
+    Args:
+        logits: (N, K).
+        labels: (N,), the right classes, int64.
+        alpha: how much of the label is spread, in [0, 1].
+        form: over all K classes (`as_written`), or over the K - 1 wrong ones (`as_released`).
+    """
+    logits, spread_over = loss_precision(logits), logits.shape[1]
+    if form == "as_written":
+        target = torch.zeros_like(logits)
+    else:
+        target = one_class_scores(labels, right=-math.inf, wrong=0.0, like=logits)
+        spread_over -= 1
+    return soft_target_terms(
+        logits, labels, target, alpha=alpha, tau=1.0, weight=alpha, constant=math.log(spread_over)
+    )
 
 
 @losses.register("lsr")
@@ -32,23 +58,20 @@ class LabelSmoothing(SoftTargetLoss):
     """
 
     alpha: Weight = 0.1
-    form: Literal["as_written", "as_released"] = "as_written"
+    form: Form = "as_written"
+    forms: ClassVar[tuple[str, ...]] = ("as_released", "as_written")
+    stated: ClassVar[frozenset[str]] = frozenset({"alpha"})
 
     @property
     def student_tau(self) -> float:
         return 1.0
 
-    def soft_weight(self, num_classes: int) -> float:
-        del num_classes
+    @property
+    def soft_weight(self) -> float:
         return self.alpha
 
-    def constant(self, num_classes: int) -> float:
-        return math.log(num_classes if self.form == "as_written" else num_classes - 1)
+    def controls(self) -> tuple[Control, ...]:
+        return ()  # its scale is 1: its control is the baseline
 
-    def target_scores(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
-    ) -> Tensor:
-        del teacher_logits
-        if self.form == "as_written":
-            return torch.zeros_like(logits)
-        return one_class_scores(labels, right=-math.inf, wrong=0.0, like=logits)
+    def terms(self, step: Step) -> Terms:
+        return smoothed_cross_entropy(step.logits, step.labels, alpha=self.alpha, form=self.form)

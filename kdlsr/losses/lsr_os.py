@@ -2,14 +2,43 @@
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from kdlsr.config import Between
-from kdlsr.losses.base import Positive, SoftTargetLoss, Weight, check_above_uniform, losses
-from kdlsr.losses.divergence import one_class_scores
+from kdlsr.losses.base import Positive, Weight, check_above_uniform, losses
+from kdlsr.losses.divergence import loss_precision, one_class_scores
+from kdlsr.losses.soft_target import SoftTargetLoss, soft_target_terms
+from kdlsr.losses.step import Step, Terms
+
+
+def output_smoothing(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    alpha: float,
+    tau: float,
+    correct_share: float | None = None,
+) -> Terms:
+    """Returns (1 - alpha) H(q, p) + alpha tau^2 D_KL(u, p_tau).
+
+    Args:
+        logits: (N, K).
+        labels: (N,), the right classes, int64.
+        alpha: share of the soft target, in [0, 1].
+        tau: temperature of the student's softmax, above 0; the target has none.
+        correct_share: u of the right class, each other having an equal share of the rest;
+            None: 1/K, u is uniform.
+    """
+    logits = loss_precision(logits)
+    if correct_share is None:
+        target = torch.zeros_like(logits)
+    else:
+        wrong = (1 - correct_share) / (logits.shape[1] - 1)
+        target = one_class_scores(labels, math.log(correct_share), math.log(wrong), like=logits)
+    return soft_target_terms(logits, labels, target, alpha=alpha, tau=tau, weight=alpha * tau**2)
 
 
 @losses.register("lsr_os")
@@ -29,20 +58,18 @@ class OutputSmoothing(SoftTargetLoss):
 
     alpha: Weight = 0.1
     tau: Positive = 2.0
+    stated: ClassVar[frozenset[str]] = frozenset({"alpha", "tau"})
 
     @property
     def student_tau(self) -> float:
         return self.tau
 
-    def soft_weight(self, num_classes: int) -> float:
-        del num_classes
+    @property
+    def soft_weight(self) -> float:
         return self.alpha * self.tau**2
 
-    def target_scores(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
-    ) -> Tensor:
-        del labels, teacher_logits
-        return torch.zeros_like(logits)
+    def terms(self, step: Step) -> Terms:
+        return output_smoothing(step.logits, step.labels, alpha=self.alpha, tau=self.tau)
 
 
 @losses.register("lsr_os_tc")
@@ -60,15 +87,17 @@ class TeacherCorrection(OutputSmoothing):
     """
 
     correct_share: Annotated[float, Between(0, 1, open_low=True, open_high=True)] = 0.5
+    stated: ClassVar[frozenset[str]] = frozenset({"alpha", "tau", "correct_share"})
 
-    def resolved(self, num_classes: int) -> Self:
-        super().resolved(num_classes)
-        check_above_uniform("correct_share", self.correct_share, num_classes)
-        return self
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_above_uniform("correct_share", self.correct_share, self.num_classes)
 
-    def target_scores(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None
-    ) -> Tensor:
-        del teacher_logits
-        wrong = (1 - self.correct_share) / (logits.shape[1] - 1)
-        return one_class_scores(labels, math.log(self.correct_share), math.log(wrong), like=logits)
+    def terms(self, step: Step) -> Terms:
+        return output_smoothing(
+            step.logits,
+            step.labels,
+            alpha=self.alpha,
+            tau=self.tau,
+            correct_share=self.correct_share,
+        )

@@ -7,6 +7,8 @@ order that varies on CUDA, synchronises with the host, and counts confidences of
 in a sixteenth bin. Where none is exactly 1 and none on an edge, a test shows both equal.
 """
 
+from dataclasses import dataclass, replace
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,7 +18,32 @@ from kdlsr.metrics.chunks import row_chunks
 ECE_BINS = 15
 
 
-def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
+@dataclass(frozen=True)
+class Metrics:
+    """A network's metrics on a set of samples.
+
+    Attributes:
+        top1: percent of samples whose class is the highest.
+        top5: percent whose class is among the 5 highest; None where there are no more than 5.
+        nll: mean of -log p(right class), nats.
+        brier: mean of the squared distance from p to the one-hot label, summed over classes
+            (0 to 2).
+        entropy: mean entropy of p, nats.
+        confidence: mean of the highest probability, a fraction.
+        ece: expected calibration error, a fraction: over 15 bins of equal width, (low, high],
+            the mean of |accuracy - confidence| weighted by the bin's samples.
+    """
+
+    top1: float
+    top5: float | None
+    nll: float
+    brier: float
+    entropy: float
+    confidence: float
+    ece: float
+
+
+def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
     """Returns a network's metrics on a set of samples, with one transfer from the device.
 
     Of classes with equal logits the first counts as the higher one, in top1 and top5 alike.
@@ -24,17 +51,6 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     Args:
         logits: (N, K), finite and of any size, N at least 1.
         labels: (N,), the right classes, on the same device.
-
-    Returns:
-        top1, top5: percent of samples whose class is among the 1 or 5 highest; top5 is None
-            where there are no more than 5 classes.
-        nll: mean of -log p(right class), nats.
-        ece: expected calibration error, a fraction: over 15 bins of equal width, (low, high],
-            the mean of |accuracy - confidence| weighted by the bin's samples.
-        brier: mean of the squared distance from p to the one-hot label, summed over classes
-            (0 to 2).
-        entropy: mean entropy of p, nats.
-        confidence: mean of the highest probability, a fraction.
 
     Raises:
         ValueError: the shapes do not fit, or there is no sample.
@@ -48,9 +64,8 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float | 
     top5 = (rank < 5).double()
     ece = _calibration_error(correct, confidence)
     means = [x.mean() for x in (100 * correct, 100 * top5, nll, brier, entropy, confidence)]
-    names = ("top1", "top5", "nll", "brier", "entropy", "confidence", "ece")
-    values = dict(zip(names, torch.stack([*means, ece]).tolist(), strict=True))
-    return values if logits.shape[1] > 5 else values | {"top5": None}
+    metrics = Metrics(*torch.stack([*means, ece]).tolist())
+    return metrics if logits.shape[1] > 5 else replace(metrics, top5=None)
 
 
 def _per_sample(logits: Tensor, labels: Tensor) -> Tensor:

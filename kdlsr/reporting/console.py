@@ -17,6 +17,7 @@ from kdlsr.runs.launch import Job, job_result, job_status
 from kdlsr.runs.plan import Run
 from kdlsr.runs.store import Result
 from kdlsr.tracking import TrackedRun, open_tracker
+from kdlsr.training.record import EpochRecord
 
 LINE_S = 2.0  # plain output: at most one line in so many seconds
 REFRESH_S = 0.5  # a display asks the device for its terms no more often
@@ -120,7 +121,7 @@ class RunDisplay:
         self._train_seconds = 0.0
         self._epoch_seconds: list[float] = []
         self._terms: Mapping[str, float] = {}
-        self._record: Mapping[str, Any] | None = None  # the last epoch's
+        self._record: EpochRecord | None = None  # the last epoch's
 
     def __enter__(self) -> "RunDisplay":
         if self._bar:
@@ -145,13 +146,13 @@ class RunDisplay:
         self._terms = terms()
         self._bar.show(self._epoch + done / of, self._describe())
 
-    def epoch(self, record: Mapping[str, Any]) -> None:
+    def epoch(self, record: EpochRecord) -> None:
         """After each epoch: shows its record and passes it to the tracker."""
         now = time.perf_counter()
         self._epoch_seconds.append(now - self._started)
-        self._epoch, self._terms, self._record = record["epoch"], record["train"], record
+        self._epoch, self._terms, self._record = record.epoch, record.train, record
         text = self._describe()
-        self._tracker.epoch(record)
+        self._tracker.epoch(record.as_plain())
         if self._bar:
             self._bar.show(self._epoch, text)
         elif self._epoch == self._until or now - self._last_shown > LINE_S:
@@ -190,11 +191,12 @@ class RunDisplay:
         terms, record = self._terms, self._record
         text = f"{self._images_per_second():,.0f}/s"
         if terms:
-            text += "  loss {total:.3f} hard {hard:.3f} soft {soft:.3f}".format_map(terms)
+            parts = (f" {name} {value:.3f}" for name, value in terms.items() if name != "total")
+            text += f"  loss {terms['total']:.3f}" + "".join(parts)
         if record:
-            text += f"  lr {record['lr']:.3g}  top-1 {record['test']['top1']:.2f}"
-            if record["val"]:
-                text += f"  val {record['val']['top1']:.2f}"
+            text += f"  lr {record.lr:.3g}  top-1 {record.test.top1:.2f}"
+            if record.val:
+                text += f"  val {record.val.top1:.2f}"
         return text
 
 

@@ -28,23 +28,16 @@ from kdlsr.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
-from kdlsr.training.fit import (
-    Learner,
-    Record,
-    Task,
-    best_epoch,
-    fit,
-    predict,
-    restore_training_state,
-    training_state,
-)
+from kdlsr.training.fit import Task, fit, predict
 from kdlsr.training.hardware import (
     compile_model,
     computing,
     default_threads,
     describe_environment,
 )
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
+from kdlsr.training.record import EpochRecord, best_epoch
 
 
 @dataclass
@@ -58,7 +51,7 @@ class _Work:
     teaching: Teaching | None
     owner: Ownership
     keep: frozenset[int]
-    history: list[Record] = field(default_factory=list)
+    history: list[EpochRecord] = field(default_factory=list)
 
     @property
     def task(self) -> Task:
@@ -75,7 +68,7 @@ class _Work:
         """Writes the checkpoint of the epoch just completed, then metrics.jsonl."""
         self.owner.check()
         epoch = len(self.history)
-        state = training_state(self.learner, self.history) | {"run_id": self.run.run_id}
+        state = self.learner.checkpoint(self.history) | {"run_id": self.run.run_id}
         write_checkpoint(checkpoint_path(self.folder.checkpoints, epoch), state)
         if epoch in self.keep:
             write_checkpoint(checkpoint_path(self.folder.kept, epoch), state)
@@ -83,9 +76,9 @@ class _Work:
         self.folder.write_metrics(self.history)
 
 
-def _best_epochs(history: list[Record]) -> set[int]:
-    splits = ["test"] + (["val"] if history[-1]["val"] is not None else [])
-    return {best_epoch(history, split) for split in splits}
+def _best_epochs(history: list[EpochRecord]) -> set[int]:
+    best = {best_epoch(history, "test")}
+    return best if history[-1].val is None else best | {best_epoch(history, "val")}
 
 
 def store_of(config: RunConfig) -> Store:
@@ -178,7 +171,7 @@ def _record_start(run: Run, folder: RunFolder, session: Session) -> bool:
 def resolved_config(run: Run) -> dict[str, Any]:
     """Returns the run's config with everything that was `auto` or null filled in."""
     plain = as_plain(run.config)
-    plain["loss"] = {"name": run.config.loss.name, **dataclasses.asdict(run.loss)}
+    plain["loss"] = {"name": run.config.loss.name, **run.loss.hyper_parameters}
     plain["schedule"] |= vars(run.optimisation)
     plain["precision"] = run.precision
     return plain
@@ -200,9 +193,11 @@ def _start_work(
         model.load_state_dict(teaching.network().model.state_dict())
     if run.config.compile:
         compile_model(model, run.device)
+    loss_state = run.loss.state(len(streams.train.labels)).to(run.device)
     learner = Learner(
         model=model,
-        optimizer=build_optimizer(model, run.optimisation, run.config.schedule),
+        optimizer=build_optimizer(model, run.optimisation, run.config.schedule, loss_state),
+        loss_state=loss_state,
         schedule=run.config.schedule,
         precision=run.precision,
         device=run.device,
@@ -211,7 +206,7 @@ def _start_work(
     work = _Work(run, folder, streams, learner, teaching, owner, keep)
     state = _newest_state(folder, session)
     if state is not None:
-        work.history = restore_training_state(learner, state)
+        work.history = learner.restore(state)
         session.say(f"{run.run_id} goes on after epoch {len(work.history)}")
     return work
 
@@ -353,8 +348,8 @@ def _result(work: _Work, logits: Tensor, uniform: bool) -> Result:
     }
 
 
-def _protocol(record: Record) -> dict[str, Any]:
-    return {"epoch": record["epoch"], "test": record["test"]}
+def _protocol(record: EpochRecord) -> dict[str, Any]:
+    return {"epoch": record.epoch, "test": dataclasses.asdict(record.test)}
 
 
 def _teacher_result(teaching: Teaching | None, logits: Tensor) -> dict[str, Any] | None:

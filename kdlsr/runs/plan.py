@@ -157,7 +157,7 @@ def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
         return
     if not loss.needs_teacher and teacher != "none":
         raise UserError(f"loss={name} uses no teacher: drop teacher={teacher}, or choose loss=kd")
-    if getattr(loss, "teacher_must_be_self", False) and teacher != "self":
+    if loss.teacher_must_be_self and teacher != "self":
         raise UserError(
             f"loss={name} learns from teacher=self only; with teacher={teacher} use loss=kd"
         )
@@ -374,7 +374,7 @@ def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
         "numerics": NUMERICS,
         "data": data_identity(config.dataset, run.facts),
         "model": {"name": config.model.name, **config.model.options},
-        "loss": {"name": config.loss.name, **dataclasses.asdict(run.loss)},
+        "loss": {"name": config.loss.name, **run.loss.hyper_parameters},
         "schedule": schedule | vars(run.optimisation),
         "precision": run.precision,
         "compile": config.compile,

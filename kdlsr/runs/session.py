@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from kdlsr.runs.plan import Run
 from kdlsr.runs.store import Result
-from kdlsr.training.fit import Record
+from kdlsr.training.record import EpochRecord
 
 
 class Session(Protocol):
@@ -29,7 +29,7 @@ class RunObserver(Protocol):
 
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None: ...
 
-    def epoch(self, record: Record) -> None: ...
+    def epoch(self, record: EpochRecord) -> None: ...
 
     def complete(self, result: Result) -> None: ...
 

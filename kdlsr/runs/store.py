@@ -3,7 +3,7 @@
 import json
 import os
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from kdlsr.training.checkpoint import checkpoint_path
+from kdlsr.training.record import EpochRecord
 
 SCHEMA = 1
 Status = Literal["complete", "failed", "incomplete", "not started"]
@@ -79,10 +80,9 @@ class RunFolder:
         text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
         write_text(self.path / "config.yaml", text)
 
-    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+    def write_metrics(self, history: Iterable[EpochRecord]) -> None:
         """Writes metrics.jsonl, a line per epoch."""
-        lines = [json.dumps(record, allow_nan=False) + "\n" for record in history]
-        write_text(self.path / "metrics.jsonl", "".join(lines))
+        write_text(self.path / "metrics.jsonl", "".join(r.to_line() for r in history))
 
     def write_test_logits(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
         """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""

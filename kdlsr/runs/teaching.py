@@ -78,8 +78,7 @@ def start_teaching(
     network = functools.cache(lambda: _live_teacher(run, source, session))
     stored = _stored_teacher(run, source, streams, network, session)
     test_logits = (stored or network()).predict(streams.test)
-    top1 = classification_metrics(test_logits, streams.test.labels)["top1"]
-    assert top1 is not None
+    top1 = classification_metrics(test_logits, streams.test.labels).top1
     after = f" after epoch {source.origin['epoch']}" if source.origin["epoch"] else ""
     kept = stored.stored_epochs() if stored else 0
     known = f"; its outputs on {kept} epochs are stored" if kept else ""

@@ -118,7 +118,7 @@ def _controls(
 
 def control_scale(name: str, options: dict[str, Any], classes: int) -> float:
     """Returns the loss scale that a method leaves at temperature 1 (design: `control`)."""
-    return rounded(build_loss(name, options, classes).hard_scale(classes))
+    return rounded(build_loss(name, options, classes).hard_scale)
 
 
 def rounded(value: float) -> float:

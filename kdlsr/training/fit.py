@@ -1,27 +1,23 @@
-"""The training loop: one epoch of steps, one evaluation, and the state between epochs.
+"""The training loop: one epoch of steps, one evaluation, a record of both.
 
 No step waits for the device: loss terms are collected on it and read at the epoch's end
 (or when a progress display asks, at most a few times a second).
 """
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from kdlsr.config import RunFailed
-from kdlsr.config.schema import ScheduleConfig
-from kdlsr.data.stream import Batch, EvalStream, Inputs, TrainStream
-from kdlsr.losses import Loss
-from kdlsr.metrics import classification_metrics
-from kdlsr.training.hardware import AUTOCAST_DTYPES
+from kdlsr.data.stream import Batch, EvalStream, TrainStream
+from kdlsr.losses import Loss, Step, Terms
+from kdlsr.metrics import Metrics, classification_metrics
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import learning_rate
-
-Record = dict[str, Any]  # one epoch's line of metrics.jsonl
-TERMS = ("hard", "soft", "total")
+from kdlsr.training.record import EpochRecord
 
 
 class SoftTargets(Protocol):
@@ -43,58 +39,12 @@ class Observer(Protocol):
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
         """After a step; calling `terms` waits for the device."""
 
-    def epoch(self, record: Record) -> None: ...
-
-
-@dataclass
-class Learner:
-    """A network in training: weights, optimiser, arithmetic."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: ScheduleConfig
-    precision: str
-    device: torch.device
-    scaler: torch.amp.GradScaler = field(init=False)
-    base_lr: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.base_lr = self.optimizer.param_groups[0]["lr"]
-
-    @property
-    def is_graphed(self) -> bool:
-        """Whether the model's kernels are replayed as CUDA graphs."""
-        return self.device.type == "cuda" and self.model._compiled_call_impl is not None
-
-    def forward(self, inputs: Inputs) -> Tensor:
-        """Returns logits (N, K), computed in the chosen precision.
-
-        On a GPU those of a compiled model are overwritten by the next call.
-        """
-        if self.is_graphed:
-            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-        dtype = AUTOCAST_DTYPES.get(self.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            logits: Tensor = self.model(inputs)
-        return logits
-
-    def set_rate(self, rate: float) -> None:
-        """Sets the learning rate of the next step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-
-    def update(self, loss: Tensor) -> None:
-        """One step of the optimiser down the gradient of `loss`."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+    def epoch(self, record: EpochRecord) -> None: ...
 
 
 @dataclass
 class Task:
-    """What is learnt from what: the data, the loss and, where it needs one, the teacher."""
+    """What is learned from what: the data, the loss and, where it needs one, the teacher."""
 
     train: TrainStream
     test: EvalStream
@@ -107,7 +57,7 @@ class Task:
 def fit(
     learner: Learner,
     task: Task,
-    history: list[Record],
+    history: list[EpochRecord],
     until: int,
     observer: Observer,
     save: Callable[[], None],
@@ -130,17 +80,16 @@ def fit(
         logits = predict(learner, task.test)
         if not logits.isfinite().all():
             raise RunFailed(f"the network's test logits are not finite after epoch {epoch + 1}")
-        history.append(
-            {
-                "epoch": epoch + 1,
-                "lr": learner.optimizer.param_groups[0]["lr"],
-                "train": terms,
-                "val": _validation_metrics(learner, task.validation),
-                "test": classification_metrics(logits, task.test.labels),
-            }
+        record = EpochRecord(
+            epoch=epoch + 1,
+            lr=learner.rate,
+            train=terms,
+            val=_validation_metrics(learner, task.validation),
+            test=classification_metrics(logits, task.test.labels),
         )
+        history.append(record)
         save()
-        observer.epoch(history[-1])
+        observer.epoch(record)
     return logits
 
 
@@ -151,17 +100,26 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
     # Dropout is a function of seed and epoch alone, so that resuming needs no generator state.
     torch.manual_seed(_mix(task.init_seed, epoch))
     learner.model.train()
-    steps = len(task.train)
-    log = _TermLog(steps, learner.device)
-    for step, batch in enumerate(task.train.epoch(epoch)):
-        learner.set_rate(
-            learning_rate(learner.schedule, learner.base_lr, epoch, (step + 1) / steps)
-        )
+    steps, schedule = len(task.train), learner.schedule
+    log = _TermLog(steps)
+    for index, batch in enumerate(task.train.epoch(epoch)):
+        learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, (index + 1) / steps))
         soft_targets = task.teacher.logits(batch) if task.teacher else None
-        terms = task.loss(learner.forward(batch.inputs), batch.labels, soft_targets)
-        learner.update(terms.total)
+        step = Step(
+            logits=learner.forward(batch.inputs),
+            labels=batch.labels,
+            rows=batch.indices,
+            progress=(epoch + index / steps) / schedule.epochs,
+            epoch=epoch,
+            soft_targets=soft_targets,
+            state=learner.loss_state,
+        )
+        terms = task.loss(step)
+        learner.update(terms["total"])
         log.add(terms, len(batch.labels))
-        observer.step(step + 1, steps, log.means)
+        observer.step(index + 1, steps, log.means)
+    with torch.no_grad():
+        task.loss.end_epoch(learner.loss_state)
     if task.teacher:
         task.teacher.end_epoch()
     log.check_finite(epoch)
@@ -176,21 +134,26 @@ def predict(learner: Learner, stream: EvalStream) -> Tensor:
         return torch.cat(copies)
 
 
-def _validation_metrics(learner: Learner, stream: EvalStream | None) -> Record | None:
+def _validation_metrics(learner: Learner, stream: EvalStream | None) -> Metrics | None:
     if stream is None:
         return None
-    return dict(classification_metrics(predict(learner, stream), stream.labels))
+    return classification_metrics(predict(learner, stream), stream.labels)
 
 
 class _TermLog:
     """The loss terms of an epoch's steps, kept on the device until they are asked for."""
 
-    def __init__(self, steps: int, device: torch.device) -> None:
-        self._terms = torch.zeros(steps, len(TERMS), device=device)
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._names: list[str] = []  # as the first step has them
+        self._terms = torch.empty(0)
         self._sizes: list[int] = []
 
-    def add(self, terms: Any, size: int) -> None:
-        row = torch.stack([getattr(terms, name).detach() for name in TERMS])
+    def add(self, terms: Terms, size: int) -> None:
+        if not self._sizes:
+            self._names = list(terms)
+            self._terms = terms["total"].new_zeros(self._steps, len(terms), dtype=torch.float32)
+        row = torch.stack([terms[name].detach() for name in self._names])
         self._terms[len(self._sizes)] = row
         self._sizes.append(size)
 
@@ -199,13 +162,13 @@ class _TermLog:
         terms = self._terms[: len(self._sizes)].cpu().double()
         weights = torch.tensor(self._sizes, dtype=torch.float64)
         means = (terms * weights[:, None]).sum(0) / weights.sum()
-        return dict(zip(TERMS, means.tolist(), strict=True))
+        return dict(zip(self._names, means.tolist(), strict=True))
 
     def check_finite(self, epoch: int) -> None:
         finite = self._terms.isfinite().all(dim=1).cpu()
         if not finite.all():
             step = int(torch.nonzero(~finite)[0, 0])
-            values = dict(zip(TERMS, self._terms[step].tolist(), strict=True))
+            values = dict(zip(self._names, self._terms[step].tolist(), strict=True))
             raise RunFailed(
                 f"the loss is not finite at step {step + 1} of epoch {epoch + 1}: "
                 + ", ".join(f"{name} {value:g}" for name, value in values.items())
@@ -215,28 +178,3 @@ class _TermLog:
 def _mix(seed: int, epoch: int) -> int:
     """A seed of its own for each (seed, epoch): distinct for all epochs below a million."""
     return (seed * 1_000_003 + epoch + 1) % (2**63)
-
-
-def best_epoch(history: list[Record], split: str) -> int:
-    """Returns the epoch of the highest top-1 on `split` (`test`, `val`); ties: the later."""
-    return max(history, key=lambda record: (record[split]["top1"], record["epoch"]))["epoch"]  # type: ignore[no-any-return]
-
-
-def training_state(learner: Learner, history: list[Record]) -> dict[str, Any]:
-    """Returns everything that the next epoch depends on, for a checkpoint."""
-    return {
-        "model": learner.model.state_dict(),
-        "optimizer": learner.optimizer.state_dict(),
-        "scaler": learner.scaler.state_dict(),
-        "epoch": len(history),
-        "history": json.dumps(history),
-    }
-
-
-def restore_training_state(learner: Learner, state: Mapping[str, Any]) -> list[Record]:
-    """The inverse of `training_state`; returns the history."""
-    learner.model.load_state_dict(state["model"])
-    learner.optimizer.load_state_dict(state["optimizer"])
-    learner.scaler.load_state_dict(state["scaler"])
-    history: list[Record] = json.loads(state["history"])
-    return history

@@ -1,6 +1,7 @@
 """The optimiser by name and its rate step by step (Yuan et al. 2020, text and released code)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,14 +52,22 @@ def _check_timm_name(name: str) -> None:
 
 
 def build_optimizer(
-    model: nn.Module, chosen: Optimisation, schedule: ScheduleConfig
+    model: nn.Module,
+    chosen: Optimisation,
+    schedule: ScheduleConfig,
+    loss_state: nn.Module | None = None,
 ) -> torch.optim.Optimizer:
     """Returns the optimiser over all of the model's parameters, decay on every one of them.
+
+    What a loss learns (the parameters of `loss_state`) is learned at the same rate, without
+    decay: it would pull a temperature or a weight to 0.
 
     SGD and Adam are torch's fused ones, which do the same arithmetic in one pass and, under
     fp16, need no host synchronisation.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters: list[dict[str, Any]] = [{"params": _learned(model)}]
+    if loss_state is not None and _learned(loss_state):
+        parameters.append({"params": _learned(loss_state), "weight_decay": 0.0})
     rate = chosen.lr * schedule.batch_size / schedule.lr_batch_size
     if chosen.optimizer == "sgd":
         return torch.optim.SGD(
@@ -82,6 +91,10 @@ def build_optimizer(
         filter_bias_and_bn=False,
     )
     return optimizer
+
+
+def _learned(module: nn.Module) -> list[nn.Parameter]:
+    return [p for p in module.parameters() if p.requires_grad]
 
 
 def learning_rate(schedule: ScheduleConfig, base: float, epoch: int, progress: float) -> float:

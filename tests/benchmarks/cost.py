@@ -36,7 +36,8 @@ from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
 from kdlsr.tables.planning import Request, plan_tables
 from kdlsr.tables.schema import Cell, Profile, Table
-from kdlsr.training.fit import Learner, Task, fit, train_epoch
+from kdlsr.training.fit import Task, fit, train_epoch
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
 
 CPU = torch.device("cpu")

@@ -25,6 +25,8 @@ from kdlsr.reporting.summary import CellSummary, Report, Search
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from kdlsr.losses.tfkd_reg import Form
+
 
 def draw_figures(report: Report) -> dict[str, bytes]:
     """Returns the figures of a report, file name -> PNG; equal reports give equal bytes.
@@ -152,7 +154,7 @@ def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
     Args:
         hand_made: classes, tau and correct_probability.
     """
-    forms = {
+    forms: dict[Form, str] = {
         "as_released": "softmax(p / tau), of the probabilities",
         "as_written": "softmax(log p / tau)",
     }
@@ -172,19 +174,17 @@ def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
     return draw(3.95, paint)
 
 
-def softened(hand_made: Mapping[str, float], form: str) -> list[float]:
+def softened(hand_made: Mapping[str, float], form: "Form") -> list[float]:
     """Returns the distribution that `loss=tfkd_reg` teaches, as that loss computes it."""
     import torch
 
-    from kdlsr.losses.base import SoftTargetLoss, build_loss
+    from kdlsr.losses.tfkd_reg import virtual_teacher
 
     classes = int(hand_made["classes"])
-    options = {key: hand_made[key] for key in ("tau", "correct_probability")}
-    loss = build_loss("tfkd_reg", {**options, "form": form}, classes)
-    assert isinstance(loss, SoftTargetLoss)
     labels = torch.tensor([right_class(classes)])
-    logits = torch.zeros(1, classes, dtype=torch.float64)
-    scores = loss.target_scores(logits, labels, None)
+    like = torch.zeros(1, classes, dtype=torch.float64)
+    a, tau = hand_made["correct_probability"], hand_made["tau"]
+    scores = virtual_teacher(labels, a=a, tau=tau, form=form, like=like)
     return [float(p) for p in scores.softmax(1)[0]]
 
 

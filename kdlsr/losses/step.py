@@ -1,0 +1,49 @@
+"""What a loss is given and what it gives back: the two nouns between it and the training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor, nn
+
+Terms: TypeAlias = Mapping[str, Tensor]
+"""A loss and what it is made of: 0-dimensional tensors by name, logged as they come.
+
+`total` is what is minimised, and nothing outside of a loss knows any other name. The losses
+here have three, in this order:
+
+hard: H(q, p), the cross-entropy with the labels at temperature 1, in nats, mean over the batch.
+soft: D_KL(target, p_tau), the divergence to the method's target distribution, in nats, summed
+    over classes, mean over the batch; 0 where there is no target.
+total: the loss.
+
+`hard` and `soft` are free of every weight (scale, alpha, tau squared, 1/K, multiplier), so that
+they can be compared from one loss and form to another.
+"""
+
+ON_REQUEST = frozenset({"soft_targets"})
+"""What a step holds only for a loss that needs it: the names that `Loss.needs` may have."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of training, as a loss sees it: a batch of N samples, K classes.
+
+    Attributes:
+        logits: (N, K), the student's.
+        labels: (N,), the right classes, int64.
+        rows: (N,), which of the data set's training samples these are, int64.
+        progress: share of the whole training (all of its epochs) that lies before this step,
+            in [0, 1).
+        epoch: counted from 0.
+        soft_targets: (N, K), the teacher's logits; None unless the loss needs them.
+        state: what `Loss.state` made, on the device; the loss may change its buffers in place.
+    """
+
+    logits: Tensor
+    labels: Tensor
+    rows: Tensor
+    progress: float
+    epoch: int
+    soft_targets: Tensor | None
+    state: nn.Module

@@ -1,0 +1,58 @@
+"""What is known of an epoch once it is over: a line of `metrics.jsonl`, written and read here."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from kdlsr.metrics import Metrics
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One epoch of a run.
+
+    Attributes:
+        epoch: how many are completed with it.
+        lr: the rate of its last step.
+        train: the mean of each of the loss's terms over its training views.
+        val: of the validation samples, where there are some.
+        test: of the test samples.
+    """
+
+    epoch: int
+    lr: float
+    train: Mapping[str, float]
+    val: Metrics | None
+    test: Metrics
+
+    def as_plain(self) -> dict[str, Any]:
+        """Returns it as nested plain values."""
+        return dataclasses.asdict(self)
+
+    def to_line(self) -> str:
+        """Returns its line, with the newline.
+
+        Raises:
+            ValueError: a value is not finite.
+        """
+        return json.dumps(self.as_plain(), allow_nan=False) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Self:
+        """The inverse of `to_line`."""
+        plain = json.loads(line)
+        val = plain["val"] and Metrics(**plain["val"])
+        return cls(**plain | {"val": val, "test": Metrics(**plain["test"])})
+
+
+def best_epoch(history: Sequence[EpochRecord], split: Literal["test", "val"]) -> int:
+    """Returns the epoch of the highest top-1 on a split; of equally good ones the latest."""
+
+    def top1(record: EpochRecord) -> float:
+        metrics = record.test if split == "test" else record.val
+        assert metrics is not None
+        return metrics.top1
+
+    return max(history, key=lambda record: (top1(record), record.epoch)).epoch

@@ -1,0 +1,153 @@
+"""What a loss remembers and learns is a run's: in its checkpoint, and the same after a resume."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TINY, SilentSession
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kdlsr.config.compose import compose_config
+from kdlsr.config.schema import read_config
+from kdlsr.losses import Loss, Step, Terms, losses
+from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
+
+
+class SoftLabels(nn.Module):
+    """Each class's soft label, and what this epoch's right answers make of the next one."""
+
+    labels: Tensor
+    sums: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.register_buffer("labels", torch.full((num_classes, num_classes), 1 / num_classes))
+        self.register_buffer("sums", torch.zeros(num_classes, num_classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnlineLabelSmoothing(Loss):
+    """Zhang et al., IEEE TIP 2021: half of the target is what the class was taken for before."""
+
+    @property
+    def hard_scale(self) -> float:
+        return self.scale
+
+    def state(self, num_samples: int) -> nn.Module:
+        return SoftLabels(self.num_classes)
+
+    def terms(self, step: Step) -> Terms:
+        assert isinstance(step.state, SoftLabels)
+        log_p = F.log_softmax(step.logits.float(), dim=1)
+        hard = F.nll_loss(log_p, step.labels)
+        online = -(step.state.labels[step.labels] * log_p).sum(dim=1).mean()
+        with torch.no_grad():
+            right = (log_p.argmax(dim=1) == step.labels)[:, None]
+            step.state.sums.index_add_(0, step.labels, log_p.exp() * right)
+        return {"hard": hard, "online": online, "total": (hard + online) / 2}
+
+    def end_epoch(self, state: nn.Module) -> None:
+        assert isinstance(state, SoftLabels)
+        seen = state.sums.sum(dim=1, keepdim=True)
+        state.labels.copy_(torch.where(seen > 0, state.sums / seen.clamp(min=1e-9), state.labels))
+        state.sums.zero_()
+
+
+class Temperature(nn.Module):
+    """A temperature that is learned, by its logarithm; and which rows were seen."""
+
+    seen: Tensor
+
+    def __init__(self, num_samples: int) -> None:
+        super().__init__()
+        self.log_tau = nn.Parameter(torch.tensor(0.5))
+        self.register_buffer("seen", torch.zeros(num_samples))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnedTemperature(Loss):
+    """Cross-entropy at a temperature that is learned with the network."""
+
+    @property
+    def hard_scale(self) -> float:
+        return 0.0
+
+    def state(self, num_samples: int) -> nn.Module:
+        return Temperature(num_samples)
+
+    def terms(self, step: Step) -> Terms:
+        assert isinstance(step.state, Temperature)
+        assert 0 <= step.progress < 1
+        assert int(3 * step.progress + 1e-9) == step.epoch
+        step.state.seen[step.rows] += 1
+        loss = F.cross_entropy(step.logits.float() / step.state.log_tau.exp(), step.labels)
+        return {"total": loss, "log_tau": step.state.log_tau}
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are registered for one test, as an entry point would."""
+    known = {"online": OnlineLabelSmoothing, "learned": LearnedTemperature}
+    losses.names()
+    monkeypatch.setattr(losses, "_options", losses._options | known)
+
+
+def _planned(loss: str, folder: Path) -> Run:
+    overrides = [*TINY, "precision=fp32", "schedule.epochs=3", f"output_dir={folder}"]
+    plain: dict[str, Any] = compose_config(overrides)
+    return plan_run(read_config(plain | {"loss": {"name": loss}}))
+
+
+def _files(run: Run) -> list[bytes]:
+    folder = store_of(run.config).run(run.run_id).path
+    return [(folder / name).read_bytes() for name in ("metrics.jsonl", "test_logits.npz")]
+
+
+def _kept_state(run: Run) -> dict[str, Tensor]:
+    folder = store_of(run.config).run(run.run_id).checkpoints
+    state: dict[str, Tensor] = read_checkpoint(
+        checkpoint_path(folder, checkpoint_epochs(folder)[-1])
+    )["loss"]
+    return state
+
+
+@pytest.mark.parametrize("loss", ["online", "learned"])
+def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -> None:
+    whole, broken = (_planned(loss, tmp_path / name) for name in ("whole", "broken"))
+    complete_run(whole, SilentSession())
+    checkpoint_of(broken, 1, SilentSession())
+    session = SilentSession()
+    complete_run(broken, session)
+    assert any("goes on after epoch 1" in line for line in session.lines)
+    assert _files(whole) == _files(broken)
+    states = [_kept_state(run) for run in (whole, broken)]
+    assert set(states[0]) == set(states[1])
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_what_a_loss_remembers_of_an_epoch_is_in_its_checkpoint(tmp_path: Path) -> None:
+    run = _planned("online", tmp_path)
+    complete_run(run, SilentSession())
+    state = _kept_state(run)
+    assert not state["sums"].any()
+    assert torch.allclose(state["labels"].sum(dim=1), torch.ones(10))
+    assert not torch.equal(state["labels"], torch.full((10, 10), 0.1))
+
+
+def test_what_a_loss_learns_is_learned_with_the_network_and_its_terms_are_logged(
+    tmp_path: Path,
+) -> None:
+    run = _planned("learned", tmp_path)
+    complete_run(run, SilentSession())
+    state = _kept_state(run)
+    assert state["log_tau"] != 0.5
+    assert sorted(set(state["seen"].tolist())) == [0.0, 3.0]  # of 1,297 samples 256 are trained on
+    assert state["seen"].count_nonzero() == 256
+    folder = store_of(run.config).run(run.run_id).path
+    assert '"train": {"total": ' in (folder / "metrics.jsonl").read_text()
+    assert '"log_tau": ' in (folder / "metrics.jsonl").read_text()
