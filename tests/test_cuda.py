@@ -35,7 +35,7 @@ def test_the_device_is_recorded(train: Command, tmp_path: Path) -> None:
 
 
 def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
-    from kdlsr.training.hardware import resolve_device, resolve_precision
+    from kdlsr.machine.device import resolve_device, resolve_precision
 
     device = resolve_device("auto")
     assert device.type == "cuda"
@@ -92,8 +92,8 @@ def test_a_compiled_run_and_its_evaluation_agree_with_eager_ones() -> None:
     """CUDA graphs overwrite their outputs: evaluation must have copied every batch of it."""
     from test_fit import CPU, _learner, _task
 
+    from kdlsr.training.compiling import compile_model
     from kdlsr.training.fit import predict
-    from kdlsr.training.hardware import compile_model
 
     device = torch.device("cuda")
     learner, task = _learner(), _task()

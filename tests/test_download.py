@@ -14,9 +14,8 @@ import pytest
 from loopback import Loopback, serve
 
 from kdlsr.config import UserError
-from kdlsr.data import download
-from kdlsr.data.download import Archive, fetch
-from kdlsr.data.storage import locked
+from kdlsr.files import download, locked
+from kdlsr.files.download import Archive, fetch
 
 CONTENT = random.Random(0).randbytes(1_000_000)
 MD5 = "md5:" + hashlib.md5(CONTENT).hexdigest()
@@ -264,7 +263,7 @@ def test_two_at_once_download_once(server: Loopback, tmp_path: Path) -> None:
 def test_killed_holder_blocks_nobody(server: Loopback, tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\n"
-        "from kdlsr.data.storage import locked\n"
+        "from kdlsr.files import locked\n"
         "with locked(pathlib.Path(sys.argv[1]), lambda: None):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(60)\n"

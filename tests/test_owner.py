@@ -1,5 +1,6 @@
 """A run has one writer at a time, and a writer that is gone is succeeded by exactly one."""
 
+import errno
 import json
 import multiprocessing
 import os
@@ -122,9 +123,16 @@ def _count_inside(folder: str, rounds: int) -> None:
             marker.unlink()
 
 
+def _no_links(source: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("links", [True, False])
 def test_processes_that_compete_are_never_inside_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
+    if not links:  # as on network drives
+        monkeypatch.setattr(os, "link", _no_links)
     monkeypatch.setattr(owner, "POLL_S", 0.02)
     context = multiprocessing.get_context("fork")
     workers = [context.Process(target=_count_inside, args=(str(tmp_path), 15)) for _ in range(4)]
@@ -133,3 +141,17 @@ def test_processes_that_compete_are_never_inside_together(
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("content", ["", '{"host": "elsew'])
+def test_an_owner_file_that_is_not_whole_is_owned_until_it_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """One is seen for a moment where there are no hard links, and left by who dies in it."""
+    monkeypatch.setattr(owner, "STALE_S", 0.5)
+    monkeypatch.setattr(owner, "POLL_S", 0.05)
+    (tmp_path / "owner.1.json").write_text(content)
+    begun = time.monotonic()
+    with Ownership(tmp_path, lambda holder: None):
+        assert time.monotonic() - begun > 0.5
+        assert [p.name for p in tmp_path.iterdir()] == ["owner.2.json"]

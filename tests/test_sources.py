@@ -23,14 +23,15 @@ from PIL import Image
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data import cifar, datasets, decoded, download, fashion_mnist, scan, tiny_imagenet
+from kdlsr.data import cifar, datasets, decoded, fashion_mnist, scan, tiny_imagenet
 from kdlsr.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT, Cifar10, Cifar100, Layout
 from kdlsr.data.digits import Digits
-from kdlsr.data.download import Archive
 from kdlsr.data.fashion_mnist import FashionMnist, IdxFile
 from kdlsr.data.image_folder import ImageFolder
 from kdlsr.data.source import ImageSet
 from kdlsr.data.tiny_imagenet import TinyImageNet
+from kdlsr.files import download
+from kdlsr.files.download import Archive
 
 CONF = Path(__file__).parent.parent / "conf" / "dataset"
 SHARED = {"name", "views", "mean", "std", "val_fraction", "split_seed", "subset"}
@@ -502,7 +503,7 @@ def test_interrupted_decoding_leaves_no_cache(folder: Path, data_dir: Path) -> N
 def test_leftovers_of_a_killed_decoding_are_removed(folder: Path, data_dir: Path) -> None:
     source(folder).load()
     (cache,) = (data_dir / ".kdlsr-cache" / "decoded").iterdir()
-    leftover = cache.rename(cache.with_name(f"{cache.name}.partial-abc"))
+    leftover = cache.rename(cache.with_name(f".{cache.name}.1-abc.tmp"))
     source(folder).load()
     assert cache.exists()
     assert not leftover.exists()

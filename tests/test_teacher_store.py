@@ -488,7 +488,7 @@ def test_a_writer_killed_at_any_instant_leaves_only_whole_files(tmp_path: Path) 
 def test_temporary_files_of_killed_writers_go_after_an_hour(tmp_path: Path) -> None:
     folder = _folder(tmp_path)
     folder.path.mkdir(parents=True)
-    old, young = folder.path / ".1-a.tmp", folder.path / ".2-b.tmp"
+    old, young = folder.path / ".test.npy.1-a.tmp", folder.path / ".test.npy.2-b.tmp"
     for path in (old, young):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200, time.time() - 7200))
@@ -550,13 +550,13 @@ def test_a_checksum_is_verified_once_in_a_process(
 ) -> None:
     _folder(tmp_path).write("test", np.zeros((8, 2), dtype=np.float16))
     digests: list[int] = []
-    digest = storage.hashlib.file_digest
+    digest = storage.file_digest
 
-    def counted(file: Any, name: str) -> Any:
+    def counted(path: Path) -> str:
         digests.append(1)
-        return digest(file, name)
+        return digest(path)
 
-    monkeypatch.setattr(storage.hashlib, "file_digest", counted)
+    monkeypatch.setattr(storage, "file_digest", counted)
     for _ in range(3):
         assert _folder(tmp_path).read("test", (8, 2), "float16") is not None
     assert len(digests) == 1

@@ -17,9 +17,9 @@ import numpy as np
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.download import Archive, fetch
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
-from kdlsr.data.storage import write_whole
+from kdlsr.files import disk_refusals, write_whole
+from kdlsr.files.download import Archive, fetch
 
 Files = tuple[tuple[str, str], ...]  # (name, md5) each
 
@@ -152,7 +152,9 @@ def _unpack(archive: Path, folder: Path, report: Report) -> None:
             report(f"unpack {archive.name}", done, len(members))
             content = tar.extractfile(member)
             assert content is not None  # a regular file has content
-            write_whole(folder / PurePosixPath(member.name).name, content.read())
+            path = folder / PurePosixPath(member.name).name
+            with disk_refusals(path):
+                write_whole(path, content.read())
 
 
 def _decode(batches: list[bytes], layout: Layout) -> ImageSet:

@@ -8,8 +8,6 @@ each time they are opened, so a stale or damaged cache is never used. It may be 
 import hashlib
 import io
 import json
-import shutil
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,14 @@ from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.scan import Files, Tree, in_parallel, read_bytes, reading_image
 from kdlsr.data.source import ImageSet, Report, cache_dir, quiet
-from kdlsr.data.storage import locked, writing
+from kdlsr.files import (
+    disk_refusals,
+    locked,
+    remove_abandoned,
+    remove_folder,
+    whole_folder,
+    write_whole,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -137,22 +142,16 @@ def _mapped(folder: Path, split: str) -> ImageSet:
 
 
 def _build(folder: Path, tree: Tree, decoding: Decoding, report: Report, *, alone: bool) -> None:
-    if alone:
-        for leftover in folder.parent.glob(f"{folder.name}.partial-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-    with writing(folder):
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-        try:
-            partial.chmod(0o755)
+    with disk_refusals(folder):
+        if alone:
+            remove_abandoned(folder.parent, 0, folder.name)
+        if folder.exists():
+            remove_folder(folder)
+        with whole_folder(folder, sync=False) as partial:  # it is checked whenever it is opened
             _decode_split(partial, "train", tree.root, tree.train, decoding, report)
             _decode_split(partial, "test", tree.root, tree.test, decoding, report)
             manifest = {p.name: [p.stat().st_size, _crc32(p)] for p in partial.iterdir()}
-            (partial / MANIFEST).write_text(json.dumps(manifest))
-            if _open(folder) is None:  # else another process was as quick, on disks without locks
-                shutil.rmtree(folder, ignore_errors=True)
-                partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            write_whole(partial / MANIFEST, json.dumps(manifest))
 
 
 def _decode_split(

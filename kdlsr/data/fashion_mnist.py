@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.download import Archive, fetch
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.files.download import Archive, fetch
 
 MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 

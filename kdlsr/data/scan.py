@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from kdlsr.config import UserError
 from kdlsr.data.source import Report, cache_dir, quiet
-from kdlsr.data.storage import write_whole
+from kdlsr.files import disk_refusals, write_whole
+from kdlsr.machine.cores import available_cores
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 CHUNK_FILES = 256
@@ -129,7 +130,7 @@ def in_parallel(
     but outlive a killed run.
     """
     chunks = [items[i : i + CHUNK_FILES] for i in range(0, len(items), CHUNK_FILES)]
-    pool = ThreadPoolExecutor(max_workers=_cores())
+    pool = ThreadPoolExecutor(max_workers=available_cores())
     try:
         done = 0
         for chunk, result in zip(chunks, pool.map(function, chunks), strict=True):
@@ -150,12 +151,6 @@ def reading_image(path: Path) -> Iterator[None]:
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged content
         reason = str(error).replace(str(path), "").strip() or type(error).__name__
         raise UserError(f"{path} is no readable image ({reason}); mend or remove it") from error
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _unchanged(path: str, row: Row) -> bool:
@@ -237,4 +232,5 @@ def _read_index(path: Path) -> dict[str, Row]:
 
 
 def _write_index(path: Path, rows: dict[str, Row]) -> None:
-    write_whole(path, json.dumps(rows, separators=(",", ":")).encode())
+    with disk_refusals(path):
+        write_whole(path, json.dumps(rows, separators=(",", ":")))

@@ -4,8 +4,6 @@ The published test images have no labels: the validation images are the test set
 the papers. A tree of fewer classes in the official layout is read as well.
 """
 
-import shutil
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +13,11 @@ import numpy as np
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.decoded import Decoding, load_decoded
-from kdlsr.data.download import Archive, fetch
 from kdlsr.data.image_folder import one_size
 from kdlsr.data.scan import Files, Tree, images, inspect
 from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
-from kdlsr.data.storage import locked, write_whole, writing
+from kdlsr.files import disk_refusals, locked, remove_abandoned, whole_folder, write_whole
+from kdlsr.files.download import Archive, fetch
 
 FOLDER = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
@@ -143,20 +141,18 @@ def _read(root: Path, name: str) -> str:
 
 def _unpack(archive: Path, root: Path, report: Report) -> None:
     """Unpacks the zip to `root`, which appears whole or not at all."""
-    with locked(root, lambda: report(f"waiting for another process to unpack {root.name}", 0, 0)):
+    what = f"waiting for another process to unpack {root.name}"
+    with locked(root, lambda: report(what, 0, 0)) as alone:
         if root.is_dir():
             return
-        with writing(root):
-            partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
-        try:
-            with zipfile.ZipFile(archive) as zipped, writing(root):
-                names = zipped.namelist()
-                for done, name in enumerate(names):
-                    zipped.extract(name, partial)
-                    report(f"unpack {archive.name}", done + 1, len(names))
-            unpacked = partial / FOLDER
-            write_whole(unpacked / MARKER, ARCHIVE.checksum.encode() + b"\n")
-            with writing(root):
-                unpacked.rename(root)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        if alone:
+            remove_abandoned(root.parent, 0, root.name)
+        with disk_refusals(root), whole_folder(root) as unpacked:
+            with zipfile.ZipFile(archive) as zipped:
+                members = zipped.infolist()
+                for done, member in enumerate(members):
+                    member.filename = member.filename.removeprefix(f"{FOLDER}/")
+                    if member.filename:
+                        zipped.extract(member, unpacked)
+                    report(f"unpack {archive.name}", done + 1, len(members))
+            write_whole(unpacked / MARKER, ARCHIVE.checksum + "\n")

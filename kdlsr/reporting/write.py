@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from kdlsr.files import write_whole
 from kdlsr.reporting.summary import Report
 from kdlsr.reporting.text.csv_table import render_csv
 from kdlsr.reporting.text.json_report import render_json
 from kdlsr.reporting.text.latex import render_latex
 from kdlsr.reporting.text.markdown import render_markdown
-from kdlsr.runs.store import write_bytes, write_text
 
 
 def write_report(report: Report, root: Path) -> Path:
@@ -32,11 +32,11 @@ def write_report(report: Report, root: Path) -> Path:
     figures = draw_figures(report)
     page = render_page(report, figures)
     for name, text in texts.items():
-        write_text(folder / name, text)
+        write_whole(folder / name, text)
     for name, image in figures.items():
-        write_bytes(folder / name, image)
+        write_whole(folder / name, image)
     for path in folder.glob("*.png"):
         if path.name not in figures:
             path.unlink()
-    write_text(folder / "index.html", page)
+    write_whole(folder / "index.html", page)
     return folder / "index.html"

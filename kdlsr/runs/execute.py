@@ -13,11 +13,15 @@ from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
 from kdlsr.config.schema import RunConfig, TrackerConfig, as_plain
 from kdlsr.data.prepare import Streams, load_streams
+from kdlsr.files import write_json
+from kdlsr.machine.cores import default_threads
+from kdlsr.machine.device import computing
+from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import agreement, mean_kl
 from kdlsr.runs.owner import Holder, Ownership
 from kdlsr.runs.plan import Run, TeacherFile
 from kdlsr.runs.session import Session
-from kdlsr.runs.store import SCHEMA, Result, RunFolder, Store, write_json
+from kdlsr.runs.store import SCHEMA, Result, RunFolder, Store
 from kdlsr.runs.teaching import TeacherWeights, Teaching, start_teaching
 from kdlsr.training.checkpoint import (
     DamagedCheckpoint,
@@ -28,13 +32,8 @@ from kdlsr.training.checkpoint import (
     remove_checkpoint,
     write_checkpoint,
 )
+from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import Task, fit, predict
-from kdlsr.training.hardware import (
-    compile_model,
-    computing,
-    default_threads,
-    describe_environment,
-)
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
 from kdlsr.training.record import EpochRecord, best_epoch
@@ -204,6 +203,7 @@ def _start_work(
     )
     keep = frozenset(run.config.keep_epochs)
     work = _Work(run, folder, streams, learner, teaching, owner, keep)
+    folder.remove_abandoned()
     state = _newest_state(folder, session)
     if state is not None:
         work.history = learner.restore(state)

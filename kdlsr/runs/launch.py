@@ -25,11 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from kdlsr.config import UserError
 from kdlsr.config.compose import config_folders, shipped_folder
 from kdlsr.config.schema import read_config
+from kdlsr.machine.cores import available_cores
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.launchers import InFolder, JobFunction, launch_in_processes
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.store import Result, Status
-from kdlsr.training.hardware import available_cores
 
 # Which extra brings which of Hydra's plugins.
 EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "slurm"}

@@ -24,7 +24,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kdlsr.config.entry import Terminated
-from kdlsr.training.hardware import available_cores
+from kdlsr.machine.cores import available_cores
 
 JobFunction = Callable[[DictConfig], dict[str, Any]]
 Overrides = Sequence[str]

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from kdlsr.config import LostRun
+from kdlsr.files import create_whole, write_whole
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0  # no heartbeat seen for so long: the owner on another machine is gone
@@ -101,7 +102,7 @@ class Ownership:
         if after is not None and (holder is None or holder.number != after):
             return False
         number = (holder.number if holder else 0) + 1
-        if not _create(_owner_file(self._folder, number), self._content(0)):
+        if not create_whole(_owner_file(self._folder, number), self._content(0)):
             return False
         others = [h for h in _holders(self._folder) if h.number != number]
         predecessor = holder.number if holder else 0
@@ -124,12 +125,10 @@ class Ownership:
         beat = 0
         while not self._stop.wait(HEARTBEAT_S):
             beat += 1
-            temporary = path.with_suffix(".tmp")
             try:
                 if not path.exists():
                     return  # taken over; check() will say so before anything is written
-                temporary.write_text(self._content(beat))
-                temporary.replace(path)
+                write_whole(path, self._content(beat), sync=False)
             except OSError:
                 continue  # storage that is away for a moment: the next beat may reach it
 
@@ -170,7 +169,9 @@ def _holders(folder: Path) -> list[Holder]:
         except FileNotFoundError:
             continue  # released between the listing and the reading
         except ValueError:
-            content = {}  # being created at this moment, or by one killed in between
+            # Being created at this moment, or by one killed in between, on a disk without
+            # hard links; or lost with the power.
+            content = {}
         found.append(
             Holder(
                 host=content.get("host", "?"),
@@ -212,16 +213,3 @@ def _is_running(pid: int) -> str:
 
 def _owner_file(folder: Path, number: int) -> Path:
     return folder / f"owner.{number}.json"
-
-
-def _create(path: Path, content: str) -> bool:
-    """Creates `path` with its whole content, unless it exists; True if it was created."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{random.getrandbits(32)}")
-    temporary.write_text(content)
-    try:
-        os.link(temporary, path)  # unlike open("x"), never visible half-written
-    except FileExistsError:
-        return False
-    finally:
-        temporary.unlink()
-    return True

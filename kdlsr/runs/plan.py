@@ -22,10 +22,11 @@ from kdlsr.config.inputs import InputSpec
 from kdlsr.config.schema import ModelConfig, RunConfig, TeacherConfig, as_plain, read_config
 from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.data.source import Facts
+from kdlsr.files import file_digest
 from kdlsr.losses import Loss, build_loss
+from kdlsr.machine.device import Precision, resolve_device, resolve_precision
 from kdlsr.models import ModelOption, build_model, models
 from kdlsr.tracking import read_tracker
-from kdlsr.training.hardware import Precision, resolve_device, resolve_precision
 from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
@@ -256,9 +257,7 @@ def _plan_file(config: RunConfig, facts: Facts) -> TeacherFile:
         apply_override(plain, override, only="model")
     model = read_config(plain).model
     _check_model_builds(model, config.dataset.name, facts)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return TeacherFile("checkpoint", model.name, dict(model.options), path, sha256)
+    return TeacherFile("checkpoint", model.name, dict(model.options), path, file_digest(path))
 
 
 def teacher_config(student: RunConfig) -> RunConfig:

@@ -1,7 +1,7 @@
 """The files of a run, `outputs/runs/<run_id>/`: written atomically, read strictly."""
 
+import io
 import json
-import os
 import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,33 +11,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import yaml
 
+from kdlsr.files import remove_abandoned, write_json, write_whole
 from kdlsr.training.checkpoint import checkpoint_path
 from kdlsr.training.record import EpochRecord
 
 SCHEMA = 1
 Status = Literal["complete", "failed", "incomplete", "not started"]
 Result = dict[str, Any]
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file that is seen whole or not at all."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file of bytes, seen whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes nested plain values as indented JSON; numbers that are not finite are refused."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)
@@ -78,17 +58,17 @@ class RunFolder:
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes config.yaml, the resolved config."""
         text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
-        write_text(self.path / "config.yaml", text)
+        write_whole(self.path / "config.yaml", text)
 
     def write_metrics(self, history: Iterable[EpochRecord]) -> None:
         """Writes metrics.jsonl, a line per epoch."""
-        write_text(self.path / "metrics.jsonl", "".join(r.to_line() for r in history))
+        write_whole(self.path / "metrics.jsonl", "".join(r.to_line() for r in history))
 
     def write_test_logits(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
         """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""
-        temporary = self.path / ".test_logits.tmp.npz"
-        np.savez(temporary, logits=logits, labels=labels)
-        temporary.replace(self.path / "test_logits.npz")
+        content = io.BytesIO()  # in memory: a zip archive is not written in order
+        np.savez(content, logits=logits, labels=labels)
+        write_whole(self.path / "test_logits.npz", content.getvalue())
 
     def write_result(self, result: Result) -> None:
         """Writes result.json, which makes the run complete."""
@@ -96,8 +76,7 @@ class RunFolder:
 
     def write_failure(self, run_id: str, cell_id: str, error: BaseException) -> None:
         """Marks the run failed, with the reason; a traceback goes into error.txt."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.path / "error.txt", "".join(traceback.format_exception(error)))
+        write_whole(self.path / "error.txt", "".join(traceback.format_exception(error)))
         reason = str(error).strip() or type(error).__name__
         self.write_result(
             {
@@ -113,6 +92,11 @@ class RunFolder:
         """Forgets an earlier failure: the run is tried again."""
         (self.path / "result.json").unlink(missing_ok=True)
         (self.path / "error.txt").unlink(missing_ok=True)
+
+    def remove_abandoned(self) -> None:
+        """Removes temporary files of earlier writers that were killed."""
+        for folder in (self.path, self.checkpoints, self.kept):
+            remove_abandoned(folder)
 
     def record_environment(self, environment: Mapping[str, Any]) -> bool:
         """Adds this session's environment; returns whether all so far promise the same bits."""

@@ -19,6 +19,8 @@ from torch import Tensor
 from kdlsr.config import UserError
 from kdlsr.config.compose import relative_to_here
 from kdlsr.data.prepare import Streams, data_identity
+from kdlsr.machine.device import AUTOCAST_DTYPES
+from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import classification_metrics
 from kdlsr.models import build_model
 from kdlsr.runs.plan import NUMERICS, Run, TeacherFile, canonical
@@ -29,7 +31,6 @@ from kdlsr.teachers.stored import StoredTeacher
 from kdlsr.teachers.weights import load_weights
 from kdlsr.training.checkpoint import checkpoint_digest, read_checkpoint
 from kdlsr.training.fit import SoftTargets
-from kdlsr.training.hardware import AUTOCAST_DTYPES, describe_environment
 
 KEY_DIGEST = 16  # hex digits: nothing but the key is compared
 

@@ -15,6 +15,7 @@ import yaml
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import shipped_folder
+from kdlsr.files import write_whole
 from kdlsr.runs.plan import Run
 from kdlsr.tables.planning import PlannedJob, Request, plan_tables
 from kdlsr.tables.schema import (
@@ -217,7 +218,7 @@ def updated(readme: str, rows: Sequence[IndexRow]) -> str:
 
 
 def _update_readme(path: Path) -> None:
-    path.write_text(updated(path.read_text(), index_rows(_all_tables())))
+    write_whole(path, updated(path.read_text(), index_rows(_all_tables())))
 
 
 if __name__ == "__main__":

@@ -10,21 +10,26 @@ NumPy only: listing stores must not wait for torch. What moves the bits of outpu
 makes a key, is decided in `runs/`.
 """
 
-import hashlib
 import json
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from kdlsr.files import (
+    file_digest,
+    remove_abandoned,
+    remove_folder,
+    whole_file,
+    write_json,
+)
 
 Logits: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 Say = Callable[[str], None]
@@ -34,7 +39,6 @@ TEST = "test"
 DIGEST_LENGTH = 32
 GB = 10**9
 MEASURE_S = 10.0  # how old the known size of all stores may be when an epoch is added
-ABANDONED_S = 3600.0  # a temporary file this old belongs to a process that was killed
 
 
 def epoch_part(epoch: int) -> str:
@@ -93,8 +97,7 @@ class OutputFolder:
         try:
             if not self.is_open or not self._has_room(logits.nbytes):
                 return
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._remove_abandoned()
+            remove_abandoned(self.path)
             self._describe()
             if not _files(self.path, part):
                 _write_array(self.path, part, logits)
@@ -128,50 +131,17 @@ class OutputFolder:
     def _describe(self) -> None:
         path = self.path / "key.json"
         if not path.exists():
-            with _temporary(self.path) as (temporary, file):
-                file.write((json.dumps(self._description, indent=2) + "\n").encode())
-                temporary.replace(path)
-
-    def _remove_abandoned(self) -> None:
-        for path in self.path.glob(".*.tmp"):
-            if time.time() - path.stat().st_mtime > ABANDONED_S:
-                path.unlink(missing_ok=True)
+            write_json(path, self._description)
 
 
 # ---------------------------------------------------------------- files
 
 
-class _HashingWriter:
-    """Passes bytes to a file and hashes them on the way."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self.sha256.update(data)
-        return self._file.write(data)
-
-
 def _write_array(folder: Path, part: str, logits: Logits) -> None:
-    """Writes an .npy file; not synced to the disk, since what a crash loses is detected."""
-    with _temporary(folder) as (temporary, file):
-        writer = _HashingWriter(file)
-        np.lib.format.write_array(writer, logits, allow_pickle=False)
-        file.close()  # the last bytes may find the disk full
-        digest = writer.sha256.hexdigest()[:DIGEST_LENGTH]
-        temporary.replace(folder / f"{part}-{digest}.npy")
-
-
-@contextmanager
-def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Opens a file that no other process writes; it is gone at the end unless renamed."""
-    path = folder / f".{os.getpid()}-{os.urandom(6).hex()}.tmp"
-    try:
-        with path.open("wb") as file:
-            yield path, file
-    finally:
-        path.unlink(missing_ok=True)
+    # Not synced to the disk: what a power cut loses is detected and computed again.
+    with whole_file(folder / f"{part}.npy", sync=False) as file:
+        np.lib.format.write_array(file, logits, allow_pickle=False)
+        file.path = folder / f"{part}-{file.sha256()[:DIGEST_LENGTH]}.npy"
 
 
 def _files(folder: Path, part: str) -> list[Path]:
@@ -188,9 +158,7 @@ def _is_whole(path: Path) -> bool:
     version = (path.absolute(), status.st_size, status.st_mtime_ns)
     if version in _verified:
         return True
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest[:DIGEST_LENGTH] != path.stem[-DIGEST_LENGTH:]:
+    if file_digest(path)[:DIGEST_LENGTH] != path.stem[-DIGEST_LENGTH:]:
         return False
     _verified.add(version)
     return True
@@ -264,8 +232,6 @@ def remove_outputs(root: Path, pattern: str) -> list[StoredOutputs]:
     """
     removed = list_outputs(root, pattern)
     for store in removed:
-        # At once under its name, so that nobody adds a file to what is being taken apart.
-        store.path.rename(root / f".{store.path.name}.{os.getpid()}.removed")
-    for leftover in root.glob(".*.removed"):
-        shutil.rmtree(leftover)
+        remove_folder(store.path)
+    remove_abandoned(root)
     return removed

@@ -5,14 +5,14 @@ beside `epoch-0007.pt.sha256` in the format of `sha256sum`. A file without its c
 that disagrees with it, is not used.
 """
 
-import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import torch
+
+from kdlsr.files import file_digest, whole_file, write_whole
 
 GENERATIONS = 2  # the newest may be damaged: the one before it is kept too
 
@@ -21,40 +21,22 @@ class DamagedCheckpoint(Exception):
     """A checkpoint that is truncated, altered, or was never finished."""
 
 
-class _HashingWriter:
-    """Passes bytes to a file and hashes them on the way (torch.save writes in order)."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        self.sha256.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-
 def checkpoint_path(folder: Path, epoch: int) -> Path:
     """Returns where the checkpoint after `epoch` completed epochs stands."""
     return folder / f"epoch-{epoch:04d}.pt"
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes `state` (tensors and plain values) so that it is seen whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".pt.tmp")
-    with temporary.open("wb") as file:
-        writer = _HashingWriter(file)
-        torch.save(dict(state), writer)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    checksum = _checksum_path(path)
-    checksum_temporary = checksum.with_suffix(".sha256.tmp")
-    checksum_temporary.write_text(f"{writer.sha256.hexdigest()}  {path.name}\n")
-    checksum_temporary.replace(checksum)
-    temporary.replace(path)
+    """Writes `state` (tensors and plain values) so that it is seen whole or not at all.
+
+    Its checksum is on the disk before it has its name: no power cut leaves it without.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with whole_file(path) as file:
+        torch.save(dict(state), file)  # type: ignore[arg-type]
+        write_whole(_checksum_path(path), f"{file.sha256()}  {path.name}\n")
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -65,8 +47,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     expected = checkpoint_digest(path)
     try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = file_digest(path)
     except FileNotFoundError as error:
         raise DamagedCheckpoint(f"{path} is missing") from error
     if found != expected:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.data.stream import Inputs
-from kdlsr.training.hardware import AUTOCAST_DTYPES
+from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.training.record import EpochRecord
 
 

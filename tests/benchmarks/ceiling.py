@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from kdlsr.training.hardware import AUTOCAST_DTYPES
+from kdlsr.machine.device import AUTOCAST_DTYPES
 
 Clock = Callable[[], float]
 ROUNDS = 5

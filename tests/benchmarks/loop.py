@@ -22,7 +22,7 @@ from ours import epochs_of, made_images, network, our_learner, our_task
 from torch.nn import functional as F
 from turns import Contestant, finish, in_turns, ratio, show
 
-from kdlsr.training.hardware import AUTOCAST_DTYPES, resolve_precision
+from kdlsr.machine.device import AUTOCAST_DTYPES, resolve_precision
 
 BATCH = 128
 CPU = torch.device("cpu")

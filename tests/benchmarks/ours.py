@@ -20,8 +20,8 @@ from kdlsr.models import Recipe, build_model
 from kdlsr.teachers.live import LiveTeacher
 from kdlsr.teachers.storage import OutputFolder, epoch_part
 from kdlsr.teachers.stored import StoredTeacher
+from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import SoftTargets, Task, train_epoch
-from kdlsr.training.hardware import compile_model
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
 

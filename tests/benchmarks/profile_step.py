@@ -18,7 +18,7 @@ from ours import epochs_of, our_learner, our_task
 from torch.profiler import ProfilerActivity, profile
 from turns import finish
 
-from kdlsr.training.hardware import resolve_precision
+from kdlsr.machine.device import resolve_precision
 
 BATCH = 128
 CPU = torch.device("cpu")

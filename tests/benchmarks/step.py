@@ -29,7 +29,7 @@ from ours import SIZE, epochs_of, made_images, network, our_learner, our_task, s
 from peers import KD, TFKD_REG, PeerLoop, PeerLoss, cross_entropy, loader_of
 from turns import WARM_UP, Contestant, finish, in_turns, ratio, show
 
-from kdlsr.training.hardware import resolve_device, resolve_precision
+from kdlsr.machine.device import resolve_device, resolve_precision
 
 OUR_KD = {"form": "as_released", "alpha": 0.95, "tau": 20.0}
 OUR_REG = {"form": "as_released", "alpha": 0.1, "tau": 20.0, "multiplier": 100.0}

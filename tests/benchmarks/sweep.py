@@ -34,11 +34,11 @@ from turns import finish
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import load_streams
+from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.teachers.live import LiveTeacher
 from kdlsr.training.checkpoint import read_checkpoint
-from kdlsr.training.hardware import AUTOCAST_DTYPES
 
 # What a run leaves that its numbers are in; nothing of time.
 FILES = ("result.json", "metrics.jsonl", "test_logits.npz")

@@ -4,14 +4,11 @@ import pytest
 import torch
 
 from kdlsr.config import UserError
+from kdlsr.machine import cores as machine_cores
+from kdlsr.machine import device
+from kdlsr.machine.cores import default_threads
+from kdlsr.machine.device import computing, resolve_device, resolve_precision
 from kdlsr.runs.launch import cores_per_job
-from kdlsr.training import hardware
-from kdlsr.training.hardware import (
-    computing,
-    default_threads,
-    resolve_device,
-    resolve_precision,
-)
 
 CPU = torch.device("cpu")
 
@@ -28,7 +25,7 @@ CPU = torch.device("cpu")
 def test_auto_precision_is_bf16_where_the_processor_has_it(
     monkeypatch: pytest.MonkeyPatch, flags: set[str], precision: str
 ) -> None:
-    monkeypatch.setattr(hardware, "_cpu_flags", lambda: frozenset(flags))
+    monkeypatch.setattr(device, "cpu_info", lambda *fields: " ".join(flags))
     assert resolve_precision("auto", CPU) == precision
     assert resolve_precision("fp32", CPU) == "fp32"
 
@@ -56,7 +53,7 @@ def test_jobs_that_run_at_once_share_the_cores(
     monkeypatch: pytest.MonkeyPatch, launcher: dict[str, object], cores: int | None
 ) -> None:
     monkeypatch.setattr("kdlsr.runs.launch.available_cores", lambda: 8)
-    monkeypatch.setattr(hardware, "available_cores", lambda: 8)
+    monkeypatch.setattr(machine_cores, "available_cores", lambda: 8)
     assert cores_per_job(launcher) == cores
     assert default_threads(False, cores) == (cores or 8)
     assert default_threads(True, cores) == 1

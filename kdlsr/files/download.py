@@ -3,24 +3,27 @@
 Knows HTTP and checksums, no data set.
 """
 
-import hashlib
 import http.client
 import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
-from kdlsr.config import UserError
-from kdlsr.data.source import Report, quiet
-from kdlsr.data.storage import locked, writing
+from kdlsr.config.errors import UserError
+from kdlsr.files.locks import locked
+from kdlsr.files.whole import disk_refusals, file_digest, publish
 
 ATTEMPTS = 10
 TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 CHUNK_BYTES = 1 << 18
+
+Report: TypeAlias = Callable[[str, int, int], object]
+"""Told `(what, done, total)` as bytes come; a total of 0 is not known."""
 
 # What urllib raises for refused connections, DNS, proxies, timeouts, broken replies, bad URLs.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
@@ -43,7 +46,7 @@ class Archive:
     size: int | None = None
 
 
-def fetch(archive: Archive, folder: Path, report: Report = quiet) -> Path:
+def fetch(archive: Archive, folder: Path, report: Report = lambda *_: None) -> Path:
     """Returns the path of the archive below `folder`, downloaded unless it is there.
 
     What was downloaded lies in `<filename>.part` until its checksum is right; an interrupted
@@ -61,19 +64,15 @@ def fetch(archive: Archive, folder: Path, report: Report = quiet) -> Path:
         if not _present(archive, target):
             part = target.with_name(target.name + ".part")
             _obtain(archive, part, report)
-            with writing(target):
-                part.replace(target)
+            with disk_refusals(target):
+                publish(part, target)
     return target
 
 
 def checksum_matches(path: Path, checksum: str) -> bool:
     """Returns whether the file's content has this "md5:<hex>" or "sha256:<hex>"."""
     algorithm, _, expected = checksum.partition(":")
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest() == expected
+    return file_digest(path, algorithm) == expected
 
 
 def _present(archive: Archive, target: Path) -> bool:
@@ -153,7 +152,7 @@ def _stream(url: str, archive: Archive, part: Path, report: Report) -> None:
         total = start + int(length) if length else 0
         if archive.size is not None and total not in (0, archive.size):
             raise ConnectionError(f"the server has {total} bytes, expected {archive.size}")
-        with writing(part):
+        with disk_refusals(part):
             file = part.open("r+b" if start else "wb")
         with file:
             file.seek(start)
@@ -177,7 +176,7 @@ def _copy(
     response: http.client.HTTPResponse, file: IO[bytes], what: str, total: int, report: Report
 ) -> None:
     while chunk := response.read(CHUNK_BYTES):
-        with writing(Path(file.name)):
+        with disk_refusals(Path(file.name)):
             file.write(chunk)
             file.flush()
         report(what, file.tell(), total)

@@ -1,0 +1,53 @@
+"""What `environment.json` records: what else, beside a run's config, its bits depend on."""
+
+import functools
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kdlsr.machine.cores import cpu_info
+
+
+def describe_environment(device: torch.device, precision: str, threads: int) -> dict[str, Any]:
+    """Returns what `environment.json` records: what else the bits of a run depend on."""
+    from importlib.metadata import version  # importing torchvision itself takes a second
+
+    from kdlsr import __version__
+
+    processor = cpu_info("model name") or platform.processor() or platform.machine()
+    return {
+        "kdlsr": __version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "numpy": version("numpy"),
+        "device_type": device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "precision": precision,
+        "threads": threads,
+        "host": platform.node(),
+    }
+
+
+@functools.cache
+def _git_commit() -> str | None:
+    """Returns the commit of the checkout this code runs from; None where it is no checkout."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None  # git is not installed, or does not answer: the field is informative only
+    return done.stdout.strip() or None
