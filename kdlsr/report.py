@@ -4,7 +4,6 @@ Reads the store and trains nothing. Only parses, calls and prints; torch is not 
 there is something to report.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,41 +17,31 @@ from kdlsr.config.compose import (
     shipped_folder,
 )
 from kdlsr.config.entry import EXIT_OK, read_command, run_entry_point
+from kdlsr.config.overrides import Overrides, quote_filters
 from kdlsr.config.schema import read_tracker_section
 
 if TYPE_CHECKING:
     from kdlsr.reporting.summary import Report
 
 _PATTERNS = ("runs", "baseline")
-_HAS_FILTER = re.compile(r"""\[?[^\[\]{}"']*=[^\[\]{}"']*\]?""")
 
 
-def quote_filters(override: str) -> str:
-    """Quotes `runs=[loss.name=kd]` as Hydra wants it, whose grammar has no `=` in a value."""
-    key, _, value = override.partition("=")
-    if key not in _PATTERNS or not _HAS_FILTER.fullmatch(value):
-        return override
-    items = [f'"{item.strip()}"' for item in value.strip("[]").split(",")]
-    return f"{key}=[{','.join(items)}]"
-
-
-def _check_keys(overrides: Sequence[str]) -> None:
+def _check_keys(overrides: Overrides) -> None:
     known = yaml.safe_load((shipped_folder("conf") / "report.yaml").read_text()).keys()
     own = ["tracker", *(key for key in known if key not in ("defaults", "hydra"))]
-    for override in overrides:
-        key = override.partition("=")[0].lstrip("+~")
-        if key.partition(".")[0] not in own and not key.startswith("hydra"):
-            raise UserError(f"unknown key {key}{nearest(key, own)}")
+    for override in overrides.without(*own, "hydra"):
+        raise UserError(f"unknown key {override.key}{nearest(override.key, own)}")
 
 
-def report_on(overrides: Sequence[str]) -> int:
+def report_on(texts: Sequence[str]) -> int:
     """Reports on the runs that a command's overrides choose; prints the tables and the page's path.
 
     Raises:
         UserError: a mistake in the command; nothing is written then.
     """
+    overrides = Overrides.parse(quote_filters(text, _PATTERNS) for text in texts)
     _check_keys(overrides)
-    composed = compose_config([quote_filters(o) for o in overrides], "report")
+    composed = compose_config(overrides.texts(), "report")
     from rich.console import Console
 
     from kdlsr.reporting.any_runs.report import ReportChoices, command_of, report_runs
@@ -65,7 +54,7 @@ def report_on(overrides: Sequence[str]) -> int:
     read_tracker(tracker.name, tracker.options)
     choices = build(ReportChoices, composed, "")
     folder = relative_to_here(choices.output_dir)
-    report = report_runs(choices, folder, command_of(overrides))
+    report = report_runs(choices, folder, command_of(texts))
     page = write_report(report, folder)
     upload_report(report, tracker, page.parent)
     console = Console(highlight=False)

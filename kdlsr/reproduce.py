@@ -4,7 +4,6 @@ Plans the runs of one or several tables, brings them to completion layer by laye
 launcher that the user configured, and renders a report of each. Only parses, calls and prints.
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from kdlsr.config.compose import (
     relative_to_here,
 )
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
+from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import Seed, read_tracker_section
 from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
 
@@ -71,27 +71,20 @@ class CommandLine:
         runs: of every run, as for `kdlsr.train`.
     """
 
-    own: tuple[str, ...]
-    launch: tuple[str, ...]
-    runs: tuple[str, ...]
+    own: Overrides
+    launch: Overrides
+    runs: Overrides
 
     @property
     def repeated(self) -> str:
         """The command that makes the same report: without the mode and the launcher."""
-        kept = [o for o in (*self.own, *self.runs) if _group(o) != "mode"]
-        return "python -m kdlsr.reproduce " + " ".join(map(shlex.quote, kept))
+        return f"python -m kdlsr.reproduce {self.own.without('mode') + self.runs}"
 
 
-def _group(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0].partition(".")[0].partition("/")[0]
-
-
-def split_overrides(overrides: Sequence[str]) -> CommandLine:
+def split_overrides(overrides: Overrides) -> CommandLine:
     """Sorts a command's overrides by what they are for."""
-    own = tuple(o for o in overrides if _group(o) in OWN)
-    launch = tuple(o for o in overrides if _group(o) in LAUNCH)
-    runs = tuple(o for o in overrides if _group(o) not in (*OWN, *LAUNCH))
-    return CommandLine(own, launch, runs)
+    own, launch = overrides.only(*OWN), overrides.only(*LAUNCH)
+    return CommandLine(own, launch, overrides.without(*OWN, *LAUNCH))
 
 
 def read_choices(line: CommandLine) -> Choices:
@@ -100,8 +93,8 @@ def read_choices(line: CommandLine) -> Choices:
     Raises:
         UserError: an unknown key, a value out of range.
     """
-    own = [o for o in line.own if _group(o) != "profile"]
-    values = {k: v for k, v in compose_config(own, "reproduce").items() if k != "profile"}
+    composed = compose_config(line.own.without("profile").texts(), "reproduce")
+    values = {k: v for k, v in composed.items() if k != "profile"}
     if values["table"] == "???":
         values["table"] = ()
     return build(Choices, values, "")
@@ -113,15 +106,15 @@ def choose_profile(line: CommandLine, tables: Sequence[Table]) -> Profile:
     Raises:
         UserError: no such profile, or tables whose own profiles differ.
     """
-    chosen = [o for o in line.own if _group(o) == "profile"]
-    if not any(o.startswith("profile=") for o in chosen):
+    chosen = line.own.only("profile")
+    if chosen.get("profile") is None:
         own = sorted({table.profile for table in tables})
         if len(own) > 1:
             raise UserError(
                 f"these tables have different profiles ({', '.join(own)}): say profile="
             )
-        chosen = [f"profile={own[0]}", *chosen]
-    return read_profile(compose_config(chosen, "reproduce")["profile"])
+        chosen = Overrides([Override("profile", own[0]), *chosen])
+    return read_profile(compose_config(chosen.texts(), "reproduce")["profile"])
 
 
 def _reproduce(line: CommandLine) -> int:
@@ -165,7 +158,7 @@ def carry_out_plan(
         return EXIT_OK
     if choices.mode == "report":
         return _report_all(console, line, choices, plan)
-    launcher = configure_launcher([*line.launch, *line.runs], "train")
+    launcher = configure_launcher((line.launch + line.runs).texts(), "train")
     outcome = _run_all(console, plan, launcher)
     shown = _report_all(console, line, choices, plan)
     return max(shown, _print_unfinished(console, plan, outcome))
@@ -211,12 +204,13 @@ def _report_one(
     report = summarise(table, as_states(found), choices.protocol, line.repeated)
     page = write_report(report, root)
     print_report(console, report)
-    upload_report(report, read_tracker_section(compose_config(line.runs)["tracker"]), page.parent)
+    tracker = read_tracker_section(compose_config(line.runs.texts())["tracker"])
+    upload_report(report, tracker, page.parent)
     console.print(f"{page}", markup=False, soft_wrap=True)
 
 
 def _output_folder(line: CommandLine) -> Path:
-    return relative_to_here(str(compose_config(line.runs)["output_dir"]))
+    return relative_to_here(str(compose_config(line.runs.texts())["output_dir"]))
 
 
 def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> int:
@@ -234,7 +228,7 @@ def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> i
 def _main() -> int:
     refusal = "kdlsr.reproduce plans its runs itself: drop -m, --cfg and --info"
     overrides = read_command("reproduce", refusal)
-    return EXIT_OK if overrides is None else _reproduce(split_overrides(overrides))
+    return EXIT_OK if overrides is None else _reproduce(split_overrides(Overrides.parse(overrides)))
 
 
 def main() -> None:

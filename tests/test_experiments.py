@@ -108,7 +108,7 @@ def counted_macs(run: Run) -> int:
 def test_macs_are_those_of_the_networks(name: str) -> None:
     setting = read_setting(name)
     for label, network in setting.networks.items():
-        run = plan_run(read_config(compose_config([*setting.overrides, *network.overrides])))
+        run = plan_run(read_config(compose_config((setting.overrides + network.overrides).texts())))
         assert network.macs == pytest.approx(counted_macs(run), rel=1e-3), label
 
 
@@ -116,7 +116,7 @@ def test_macs_are_those_of_the_networks(name: str) -> None:
 def test_a_setting_states_what_its_data_set_and_schedule_are(name: str) -> None:
     setting = read_setting(name)
     network = next(iter(setting.networks.values()))
-    run = plan_run(read_config(compose_config([*setting.overrides, *network.overrides])))
+    run = plan_run(read_config(compose_config((setting.overrides + network.overrides).texts())))
     assert setting.classes == run.facts.num_classes
     assert setting.epochs == run.config.schedule.epochs
 

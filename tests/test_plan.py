@@ -201,7 +201,10 @@ def test_a_teachers_file_is_known_by_its_content(tmp_path: Path) -> None:
         (["loss=kd", "teacher=checkpoint", "teacher.path=no.pt"], "teacher.path=no.pt: no such"),
         (["loss=kd", "teacher=self", 'teacher.overrides=["loss.tua=1"]'], "unknown key loss.tua"),
         (["loss=kd", "teacher=self", 'teacher.overrides=["loss=lrs"]'], "nearest: lsr"),
-        (["loss=kd", "teacher=self", 'teacher.overrides=["=="]'], "cannot read '=='"),
+        (
+            ["loss=kd", "teacher=self", 'teacher.overrides=["=="]'],
+            "teacher.overrides: cannot read ==",
+        ),
         (["schedule.milestones=[3,2]"], "milestones must rise"),
         (["schedule.batch_size=1"], "an integer of at least 2"),
         (["loss=kd", "teacher=resnet8", "loss.multiplier=3"], "multiplier"),

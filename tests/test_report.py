@@ -17,19 +17,19 @@ from typing import Any
 import pytest
 import yaml
 from conftest import TINY, SilentSession, environment
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from scipy import stats
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import GROUPS, compose_config
+from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
-from kdlsr.report import main, quote_filters, report_on
-from kdlsr.reporting.any_runs.command_of_config import override_value, overrides_of
+from kdlsr.report import main, report_on
+from kdlsr.reporting.any_runs.command_of_config import overrides_of
 from kdlsr.reporting.any_runs.report import ReportChoices, report_runs
 from kdlsr.reporting.any_runs.stored import flatten
 from kdlsr.reporting.summary import CellSummary, Report
 from kdlsr.runs.execute import complete_run, resolved_config
-from kdlsr.runs.plan import Run, apply_override, plan_run
+from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.store import RunFolder
 from kdlsr.training.record import EpochRecord
 
@@ -41,12 +41,10 @@ TAUS, ALPHAS, SEEDS = (2.0, 10.0), (0.1, 0.9), (0, 1)
 @functools.cache
 def _plan(*overrides: str) -> Run:
     """Plans a tiny run; only the groups are composed, which takes 50 ms a time."""
-    groups = [o for o in (*COMMON, *overrides) if o.partition("=")[0] in GROUPS]
-    config = compose_config(groups)
-    for override in (*COMMON, *overrides):
-        if override not in groups:
-            apply_override(config, override)
-    return plan_run(read_config(config))
+    given = Overrides.parse([*COMMON, *overrides])
+    groups = Overrides(o for o in given if o.key in GROUPS)
+    values = Overrides(o for o in given if o.key not in GROUPS)
+    return plan_run(read_config(values.apply_to(compose_config(groups.texts()))))
 
 
 def _history(folder: RunFolder) -> list[EpochRecord]:
@@ -416,33 +414,6 @@ def test_the_overrides_read_off_a_config_make_the_same_run(overrides: list[str])
     again = overrides_of(flatten(resolved_config(run)))
     assert plan_run(read_config(compose_config(again))).run_id == run.run_id
     assert not any(o.startswith("init_seed") for o in again)
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["a b", 'say "so"', "back\\slash", 'end\\', 'a\\"b', "null", "1", "True", "", "x,y", "${seed}",
-     ["a=b", 'c"d'], [1, 2.5], None, True, 1e-05, "it's", "[1]", "/a/b-c.d"],
-)  # fmt: skip
-def test_hydra_reads_back_what_is_written_as_an_override(value: Any) -> None:
-    parsed = OverridesParser.create().parse_override(f"key={override_value(value)}").value()
-    items = parsed if isinstance(parsed, list) else [parsed]
-    plain = [getattr(item, "text", item) for item in items]
-    assert (plain if isinstance(value, list) else plain[0]) == value
-
-
-@pytest.mark.parametrize(
-    ("typed", "passed_on"),
-    [
-        ("runs=[loss.name=kd,dataset.name=digits]", 'runs=["loss.name=kd","dataset.name=digits"]'),
-        ("runs=loss=kd", 'runs=["loss=kd"]'),
-        ("runs=[*-kd-*, loss.tau=4]", 'runs=["*-kd-*","loss.tau=4"]'),
-        ("runs=digits-*", "runs=digits-*"),
-        ('baseline=["loss=ce"]', 'baseline=["loss=ce"]'),
-        ("name=a=b", "name=a=b"),
-    ],
-)
-def test_filters_need_no_quotes(typed: str, passed_on: str) -> None:
-    assert quote_filters(typed) == passed_on
 
 
 def test_value_chooses_the_protocol_and_a_measure(runs: Runs) -> None:

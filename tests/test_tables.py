@@ -9,12 +9,14 @@ import yaml
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
+from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import plan_run
 from kdlsr.tables.launching import carry_out, states
 from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
 from kdlsr.tables.schema import Profile, find_tables, read_profile, read_table
+from kdlsr.training.checkpoint import checkpoint_path
 
 SETTING = """
 source: a test
@@ -63,7 +65,8 @@ def planned(write: Any, tmp_path: Path) -> Any:
 
     def plan(*cells: dict[str, Any], **request: Any) -> Plan:
         chosen = {"profile": Profile(name="paper", means="m"), "seeds": (0, 1)} | request
-        chosen["overrides"] = (f"output_dir={tmp_path}/outputs", *chosen.get("overrides", ()))
+        more = [f"output_dir={tmp_path}/outputs", *chosen.get("overrides", ())]
+        chosen["overrides"] = Overrides.parse(more)
         return plan_tables([read_table(write(cells))], Request(**chosen))
 
     return plan
@@ -176,7 +179,7 @@ def test_each_jobs_command_line_composes_to_the_run_that_was_planned(profile: st
     plan = plan_tables(find_tables("yuan2020/claims"), request)
     assert len(plan.jobs) > 30
     for job in plan.jobs:
-        assert plan_run(read_config(compose_config(job.command))).run_id == job.run.run_id
+        assert plan_run(read_config(compose_config(job.command.texts()))).run_id == job.run.run_id
 
 
 def test_a_poor_teachers_epoch_is_scaled_to_the_schedule_and_kept(planned: Any) -> None:
@@ -186,8 +189,7 @@ def test_a_poor_teachers_epoch_is_scaled_to_the_schedule_and_kept(planned: Any) 
     assert epochs == {"r c as_released": 2, "r c as_written": 2, "r c standard": 2}  # 50 of 200
     teacher = next(job for job in plan.jobs if job.only_teaches)
     assert (teacher.keep, teacher.until) == ((2,), 2)
-    assert "until=2" in teacher.command
-    assert "keep_epochs=[2]" in teacher.command
+    assert {Override("until", 2), Override("keep_epochs", [2])} <= set(teacher.command)
 
 
 def test_a_teacher_that_is_needed_whole_is_not_stopped_but_keeps_the_epoch(planned: Any) -> None:
@@ -200,7 +202,18 @@ def test_a_complete_baseline_that_did_not_keep_an_epoch_makes_it_again(planned: 
     teacher = next(job for job in plan.jobs if job.only_teaches)
     _complete(teacher)
     assert teacher.state() == "incomplete"
-    assert "until=2" in teacher.command
+    assert Override("until", 2) in teacher.command
+
+
+def test_a_complete_job_that_kept_its_epochs_has_a_command_too(planned: Any) -> None:
+    """It repeats nothing: it is the run itself."""
+    teacher = next(job for job in planned(DE_KD, KD).jobs if job.only_teaches)
+    _complete(teacher)
+    kept = store_of(teacher.run.config).run(teacher.run.run_id).kept
+    kept.mkdir(parents=True)
+    checkpoint_path(kept, 2).touch()
+    assert teacher.state() == "complete"
+    assert teacher.command.get("until") is None
 
 
 def test_tables_share_their_runs(write: Any, tmp_path: Path) -> None:
@@ -260,7 +273,7 @@ class _Launcher:
     """Stands for Hydra's: says what it was given, and ends each job as it is told to."""
 
     def __init__(self, plan: Plan, fails: Sequence[str] = ()) -> None:
-        self.by_command = {job.command: job for job in plan.jobs}
+        self.by_command = {tuple(job.command.texts()): job for job in plan.jobs}
         self.fails = fails
         self.batches: list[list[PlannedJob]] = []
 
@@ -289,7 +302,9 @@ def test_layers_are_launched_in_order_and_complete_runs_never_again(planned: Any
 
 def test_a_failure_stops_its_dependents_and_nothing_else(planned: Any) -> None:
     plan = planned(KD, SELF)
-    large = next(job for job in plan.jobs if "model.width=8" in job.overrides and job.only_teaches)
+    large = next(
+        job for job in plan.jobs if Override("model.width", 8) in job.overrides and job.only_teaches
+    )
     launcher = _Launcher(plan, fails=[large.run.run_id])
     outcome = carry_out(plan, launcher, lambda _: {}, lambda number, jobs: None)
     held_up = {job.run.run_id for job in plan.jobs if job.teacher == large.run.run_id}

@@ -20,12 +20,13 @@ from conftest import Command, SilentSession, environment, train_command
 
 from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
+from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import load_streams
 from kdlsr.data.stream import Batch
 from kdlsr.runs import teaching
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
-from kdlsr.runs.plan import Run, apply_override, canonical, plan_run
+from kdlsr.runs.plan import Run, canonical, plan_run
 from kdlsr.runs.teaching import TeacherWeights, outputs_identity
 from kdlsr.teachers import __main__ as command
 from kdlsr.teachers import storage
@@ -46,9 +47,8 @@ Student = Callable[..., Run]
 
 def _plan(root: Path, *overrides: str) -> Run:
     plain = compose_config([*STUDENT, TEACHER])  # composed once: it is slow
-    for override in (f"output_dir={root}", *overrides):
-        apply_override(plain, override)
-    return plan_run(read_config(plain))
+    own = Overrides.parse([f"output_dir={root}", *overrides])
+    return plan_run(read_config(own.apply_to(plain)))
 
 
 @pytest.fixture(scope="module")

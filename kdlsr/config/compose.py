@@ -111,6 +111,11 @@ def option(group: str, name: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such option.
     """
+    return copy.deepcopy(_option_cached(group, name, tuple(config_folders())))
+
+
+@functools.lru_cache(maxsize=512)
+def _option_cached(group: str, name: str, _folders: tuple[Path, ...]) -> dict[str, Any]:
     return cast(dict[str, Any], compose_config([f"{group}={name}"])[group])
 
 

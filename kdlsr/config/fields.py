@@ -22,11 +22,21 @@ from typing import (
     get_args,
     get_origin,
     get_type_hints,
+    runtime_checkable,
 )
 
 from kdlsr.config.errors import UserError
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class FromPlain(Protocol):
+    """A type that reads itself from what stands in a config."""
+
+    @classmethod
+    def from_plain(cls, value: Any, where: str) -> Any:
+        """Returns what `value`, found at the dotted path `where`, means; refuses it otherwise."""
 
 
 class Constraint(Protocol):
@@ -187,11 +197,20 @@ def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
         passed = matched and (result is None or all(c.allows(result) for c in constraints))
         return passed, result
     if origin in (Union, types.UnionType):
+        if value is None and types.NoneType in get_args(hint):
+            return True, None
         for option in get_args(hint):
             matched, result = _match(value, option, where)
             if matched:
                 return True, result
         return False, None
+    if isinstance(hint, FromPlain):
+        return True, hint.from_plain(value, where)
+    return _match_kind(value, hint, where)
+
+
+def _match_kind(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
+    origin = get_origin(hint)
     if origin is Literal:
         return value in get_args(hint) and not isinstance(value, bool), value
     if origin is tuple:

@@ -8,14 +8,24 @@ function registered under the section's name.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 from kdlsr.config.errors import UserError
 from kdlsr.config.fields import Above, AtLeast, Between, build
+from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 
 Options = Mapping[str, Any]
 Seed = Annotated[int, Between(0, 2**63 - 1)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EpochChoice = Literal["last", "best_val", "best_test"] | Annotated[int, AtLeast(1)]
+
+# What a field is to a run's numbers, where it is not part of the experiment: they are the same
+# whatever it is, or they differ in their last bits, so that it makes another run of the same
+# experiment. Everything that asks this asks `moves_no_number` or `is_same_experiment`.
+NO_NUMBERS: Mapping[str, str] = {"moves": "nothing"}
+LAST_BITS: Mapping[str, str] = {"moves": "last bits"}
+# Likewise, of fields that only some options of a section have.
+_OPTIONS_WITHOUT_NUMBERS = ("dataset.root",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +83,13 @@ class TeacherConfig:
     name: str = "none"
     epoch: EpochChoice = "last"
     seed: Seed = 1000
-    overrides: tuple[str, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
     dtype: Literal["float16", "float32"] = "float16"
     path: str | None = None
     model: str | None = None
     architecture: str | None = None
-    store: Literal["auto", "off"] = "auto"
-    store_limit_gb: Annotated[float, AtLeast(0)] = 20.0
+    store: Literal["auto", "off"] = field(default="auto", metadata=NO_NUMBERS)
+    store_limit_gb: Annotated[float, AtLeast(0)] = field(default=20.0, metadata=NO_NUMBERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,19 +184,19 @@ class RunConfig:
     teacher: TeacherConfig = TeacherConfig()
     loss: LossConfig
     schedule: ScheduleConfig
-    tracker: TrackerConfig = TrackerConfig()
+    tracker: TrackerConfig = field(default=TrackerConfig(), metadata=NO_NUMBERS)
     seed: Seed = 0
     init_seed: Seed = 0
     data_seed: Seed = 0
-    device: str = "auto"
-    threads: Annotated[int, AtLeast(1)] | None = None
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    compile: bool = False
-    deterministic: bool = False
-    keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = ()
+    device: str = field(default="auto", metadata=NO_NUMBERS)
+    threads: Annotated[int, AtLeast(1)] | None = field(default=None, metadata=NO_NUMBERS)
+    precision: Precision = field(default="auto", metadata=LAST_BITS)
+    compile: bool = field(default=False, metadata=LAST_BITS)
+    deterministic: bool = field(default=False, metadata=LAST_BITS)
+    keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = field(default=(), metadata=NO_NUMBERS)
     start: Literal["scratch", "teacher"] = "scratch"
-    until: Annotated[int, AtLeast(1)] | None = None
-    output_dir: str = "outputs"
+    until: Annotated[int, AtLeast(1)] | None = field(default=None, metadata=NO_NUMBERS)
+    output_dir: str = field(default="outputs", metadata=NO_NUMBERS)
 
 
 _WITH_OPTIONS: dict[str, type[Any]] = {
@@ -195,6 +205,36 @@ _WITH_OPTIONS: dict[str, type[Any]] = {
     "loss": LossConfig,
     "tracker": TrackerConfig,
 }
+
+
+def moves_no_number(key: str) -> bool:
+    """Whether a run's numbers are the same whatever stands under a dotted key."""
+    return _moves(key) == "nothing"
+
+
+def is_same_experiment(key: str) -> bool:
+    """Whether a run is of the same experiment whatever stands under a dotted key."""
+    return _moves(key) in ("nothing", "last bits")
+
+
+def fields_of_last_bits() -> list[str]:
+    """Returns the keys that make another run of the same experiment."""
+    return [f.name for f in dataclasses.fields(RunConfig) if f.metadata == LAST_BITS]
+
+
+def _moves(key: str) -> str:
+    if key in (*_LAUNCH_ONLY, *_OPTIONS_WITHOUT_NUMBERS):
+        return "nothing"
+    cls: Any = RunConfig
+    for name in key.split("."):
+        is_section = dataclasses.is_dataclass(cls)
+        fields = {f.name: f for f in dataclasses.fields(cls)} if is_section else {}
+        if name not in fields:
+            break
+        if "moves" in fields[name].metadata:
+            return str(fields[name].metadata["moves"])
+        cls = get_type_hints(cls)[name]
+    return "numbers"
 
 
 def read_config(values: Mapping[str, Any]) -> RunConfig:
@@ -243,6 +283,8 @@ def as_plain(config: RunConfig) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Overrides):
+        return value.texts()
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

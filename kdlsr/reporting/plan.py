@@ -1,6 +1,5 @@
 """The terminal: what a plan would run, in which layer, and what did not come to its end."""
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -119,7 +118,7 @@ def _name(job: PlannedJob, keys: Sequence[str]) -> str:
     """Names runs by their cells; those that only teach by their network."""
     until = f", until epoch {job.until}" if job.until else ""
     kept = f", keeping epochs {', '.join(map(str, job.keep))}" if job.keep else ""
-    model = " ".join(o for o in job.overrides if o.startswith("model"))
+    model = job.overrides.only("model")
     return f"{' = '.join(keys) or f'teacher {model}'}{until}{kept}"
 
 
@@ -156,8 +155,7 @@ def print_unfinished(console: Console, plan: Plan, found: Mapping[str, JobState]
             soft_wrap=True,
         )
         if state != "not run":
-            command = " ".join(map(shlex.quote, job.overrides))
-            console.print(f"  python -m kdlsr.train {command}", markup=False, soft_wrap=True)
+            console.print(f"  python -m kdlsr.train {job.overrides}", markup=False, soft_wrap=True)
     console.print(f"{len(unfinished)} of {len(plan.jobs)} runs are not complete", style="red")
 
 

@@ -288,7 +288,7 @@ def _run(
     folders: Mapping[str, RunFolder],
 ) -> RunSummary:
     state = states[run.run_id]
-    overrides = (*cell.overrides, f"seed={seed}")
+    overrides = (*cell.overrides.texts(), f"seed={seed}")
     return read_run(folders[run.run_id], run.run_id, seed, state, overrides)
 
 

@@ -3,7 +3,6 @@
 Planning loads no data and trains nothing; whatever is wrong with a config is found here.
 """
 
-import copy
 import dataclasses
 import functools
 import hashlib
@@ -14,12 +13,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from kdlsr.config import UserError, nearest
-from kdlsr.config.compose import GROUPS, option, relative_to_here
+from kdlsr.config.compose import option, relative_to_here
+from kdlsr.config.inheritance import teacher_config
 from kdlsr.config.inputs import InputSpec
-from kdlsr.config.schema import ModelConfig, RunConfig, TeacherConfig, as_plain, read_config
+from kdlsr.config.schema import (
+    ModelConfig,
+    RunConfig,
+    TeacherConfig,
+    as_plain,
+    fields_of_last_bits,
+    read_config,
+)
 from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.data.source import Facts
 from kdlsr.files import file_digest
@@ -253,83 +259,11 @@ def _plan_file(config: RunConfig, facts: Facts) -> TeacherFile:
     plain = as_plain(config)
     if teacher.model is not None:
         plain["model"] = option("model", teacher.model)
-    for override in teacher.overrides:
-        apply_override(plain, override, only="model")
-    model = read_config(plain).model
+    for override in teacher.overrides.without("model"):
+        raise UserError(f"teacher.overrides: {override} does not change the model")
+    model = read_config(teacher.overrides.apply_to(plain, "teacher.overrides")).model
     _check_model_builds(model, config.dataset.name, facts)
     return TeacherFile("checkpoint", model.name, dict(model.options), path, file_digest(path))
-
-
-def teacher_config(student: RunConfig) -> RunConfig:
-    """Returns the config of the run that teaches `student`.
-
-    It is the student's with another model (unless `self`), plain cross-entropy, the
-    teacher's seed, the optimiser of that model's own recipe, then `teacher.overrides`. Data
-    set, split, batch size and epochs are inherited unless overridden.
-    """
-    plain = as_plain(student)
-    teacher = student.teacher
-    if teacher.name != "self":
-        plain["model"] = option("model", teacher.name)
-    plain["loss"] = option("loss", "ce")
-    plain["teacher"] = option("teacher", "none")
-    plain["schedule"] |= {"optimizer": "auto", "lr": None, "weight_decay": None}
-    plain |= {"keep_epochs": [], "start": "scratch", "until": None}
-    _set_seed(plain, teacher.seed)
-    for override in teacher.overrides:
-        apply_override(plain, override)
-    return read_config(plain)
-
-
-def _set_seed(plain: dict[str, Any], seed: Any) -> None:
-    plain["seed"] = plain["init_seed"] = plain["data_seed"] = seed
-
-
-def apply_override(
-    plain: dict[str, Any], override: str, only: str | None = None, where: str = "teacher.overrides"
-) -> None:
-    """Changes a plain config as the command line would: `loss=lsr` or `loss.alpha=0.1`.
-
-    Args:
-        plain: nested plain values, changed in place.
-        override: one override, as in `teacher.overrides`.
-        only: the one section that may be changed.
-        where: what a message says first.
-
-    Raises:
-        UserError: it cannot be read, or names what is not there.
-    """
-    try:
-        key, value = copy.deepcopy(_parsed(override))
-    except Exception as error:  # Hydra's parser raises exceptions of several unrelated kinds
-        raise UserError(f"{where}: cannot read {override!r}") from error
-    group = key.partition(".")[0]
-    if only is not None and group != only:
-        raise UserError(f"{where}: {override!r} does not change the {only}")
-    if key == "seed":
-        _set_seed(plain, value)
-    elif key in GROUPS:
-        plain[key] = option(key, str(value))
-    else:
-        _set_by_path(plain, key, value, where)
-
-
-@functools.lru_cache(maxsize=4096)
-def _parsed(override: str) -> tuple[str, Any]:
-    """Returns an override's key and value; a plan reads the same ones again and again."""
-    parsed = OverridesParser.create().parse_override(override)
-    return parsed.get_key_element().lstrip("+~"), parsed.value()
-
-
-def _set_by_path(plain: dict[str, Any], key: str, value: Any, where: str) -> None:
-    *parents, leaf = key.split(".")
-    section: Any = plain
-    for parent in parents:
-        section = section.get(parent) if isinstance(section, dict) else None
-    if not isinstance(section, dict) or leaf not in section:
-        known = section if isinstance(section, dict) else plain
-        raise UserError(f"{where}: unknown key {key}{nearest(leaf, known)}")
-    section[leaf] = value
 
 
 def _with_identity(run: Run) -> Run:
@@ -375,9 +309,8 @@ def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
         "model": {"name": config.model.name, **config.model.options},
         "loss": {"name": config.loss.name, **run.loss.hyper_parameters},
         "schedule": schedule | vars(run.optimisation),
+        **{key: getattr(config, key) for key in fields_of_last_bits()},
         "precision": run.precision,
-        "compile": config.compile,
-        "deterministic": config.deterministic,
         "teacher": _teacher_identity(run, with_seeds=with_seeds),
     }
     if config.start != "scratch":

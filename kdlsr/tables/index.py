@@ -15,6 +15,7 @@ import yaml
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import shipped_folder
+from kdlsr.config.overrides import Overrides
 from kdlsr.files import write_whole
 from kdlsr.runs.plan import Run
 from kdlsr.tables.planning import PlannedJob, Request, plan_tables
@@ -152,8 +153,8 @@ def gpu_hours(job: PlannedJob, setting: Setting) -> float | None:
 def macs_of(run: Run, setting: Setting) -> float | None:
     """Returns the MACs of a run's network as its setting has them; None where it does not."""
     model = run.config.model
-    selected = {f"model={model.name}"} | {f"model.{k}={v}" for k, v in model.options.items()}
-    if run.config.dataset.name not in {o.removeprefix("dataset=") for o in setting.overrides}:
+    selected = set(Overrides.of("model", model.name, model.options))
+    if run.config.dataset.name != setting.overrides.get("dataset"):
         return None  # a mapped profile's images have another size
     found = [n.macs for n in setting.networks.values() if selected.issuperset(n.overrides)]
     return found[0] if found else None

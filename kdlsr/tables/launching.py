@@ -55,7 +55,7 @@ def carry_out(
         ready = [job for job in layer if found[job.run.run_id] in WILL_RUN]
         if ready:
             announce(number, ready)
-            outcome.crashes += launcher.launch(function, [job.command for job in ready])
+            outcome.crashes += launcher.launch(function, [job.command.texts() for job in ready])
     outcome.states = states(plan)
     return outcome
 

@@ -4,20 +4,21 @@ A plan composes one config per distinct base and changes plain values after that
 thousands of runs are planned in seconds. It starts nothing.
 """
 
-import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
-from kdlsr.config.schema import read_config
+from kdlsr.config.inheritance import RECIPE, teacher_overrides
+from kdlsr.config.overrides import NO_OVERRIDES, Override, Overrides
+from kdlsr.config.schema import is_same_experiment, read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.execute import store_of
-from kdlsr.runs.plan import Run, apply_override, plan_run, with_seed
+from kdlsr.runs.plan import Run, plan_run, with_seed
 from kdlsr.tables.forms import FORMS, TeacherKind, Variant, forms_of
 from kdlsr.tables.schema import Cell, Form, Method, Paper, Profile, Setting, Table, read_setting
 
@@ -36,10 +37,6 @@ SET_BY_TABLE = (
     "rows",
     "keep_epochs",
 )
-# What a run can be given without being another experiment than the table's.
-NEUTRAL = ("device", "threads", "precision", "compile", "deterministic", "output_dir", "tracker")
-# Of the optimiser: what a teacher takes from its own network's recipe, not from its student.
-RECIPE = ("schedule.lr", "schedule.weight_decay", "schedule.optimizer")
 
 
 @dataclass(frozen=True)
@@ -60,14 +57,13 @@ class Request:
     forms: tuple[Form, ...] = FORMS
     methods: tuple[Method, ...] | None = None
     controls: bool = True
-    overrides: tuple[str, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
 
     @property
     def is_published_size(self) -> bool:
         """Whether the runs are the paper's: its own setting, nothing of it overridden."""
-        keys = {override.lstrip("+~").partition("=")[0] for override in self.overrides}
-        neutral = {k for k in keys if k.partition(".")[0] in NEUTRAL or k == "dataset.root"}
-        return self.profile.overrides is None and keys == neutral
+        is_unchanged = all(is_same_experiment(override.key) for override in self.overrides)
+        return self.profile.overrides is None and is_unchanged
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ class PlannedCell:
     column: str
     name: str
     kind: Kind
-    overrides: tuple[str, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
     runs: Mapping[int, Run] = field(default_factory=dict)
     baseline: str | None = None
     controls: tuple[str, ...] = ()
@@ -139,7 +135,7 @@ class PlannedJob:
     """
 
     run: Run
-    overrides: tuple[str, ...]
+    overrides: Overrides
     until: int | None
     keep: tuple[int, ...]
     layer: int
@@ -165,18 +161,18 @@ class PlannedJob:
         return _is_complete(self.run) or (self.until is not None and not self._missing())
 
     @property
-    def command(self) -> tuple[str, ...]:
+    def command(self) -> Overrides:
         """The overrides with which a launcher starts it.
 
         The precision is told, for `auto` may mean another one where the job runs.
         """
-        precision = f"precision={self.run.precision}"
-        keep = (f"keep_epochs=[{','.join(map(str, self.keep))}]",) if self.keep else ()
-        until = self.until
-        if until is None and self.keep and _is_complete(self.run):
-            until = max(self._missing())  # only to make an epoch again
-        own = [o for o in self.overrides if not o.startswith("precision=")]
-        return (*own, precision, *keep, *(() if until is None else (f"until={until}",)))
+        until, missing = self.until, self._missing()
+        if until is None and missing and _is_complete(self.run):
+            until = max(missing)  # only to make an epoch again
+        told = [Override("precision", self.run.precision)]
+        told += [Override("keep_epochs", list(self.keep))] if self.keep else []
+        told += [] if until is None else [Override("until", until)]
+        return Overrides([*self.overrides, *told])
 
 
 def _is_complete(run: Run) -> bool:
@@ -207,12 +203,11 @@ def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
     return Plan(planned, _layers(planned))
 
 
-def _check_overrides(overrides: Iterable[str]) -> None:
+def _check_overrides(overrides: Overrides) -> None:
     for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key.partition(".")[0] in SET_BY_TABLE:
-            raise UserError(f"{override}: {key} is set by the table, cell by cell")
-        if key == "schedule.batch_size":
+        if override.section in SET_BY_TABLE:
+            raise UserError(f"{override}: {override.key} is set by the table, cell by cell")
+        if override.key == "schedule.batch_size":
             raise UserError(f"{override}: the batch size of all runs is profile.batch_size")
 
 
@@ -225,7 +220,7 @@ class _Expansion:
         self.setting = read_setting(table.setting)
         profile = request.profile
         own = self.setting.overrides if profile.overrides is None else profile.overrides
-        self.base = (*own, *request.overrides)
+        self.base = own + request.overrides
         self.cells: dict[str, PlannedCell] = {}
 
     def planned(self) -> PlannedTable:
@@ -238,24 +233,24 @@ class _Expansion:
 
     @functools.cached_property
     def _config(self) -> dict[str, Any]:
-        return compose_config(self.base)
+        return compose_config(self.base.texts())
 
     @functools.cached_property
     def _classes(self) -> int:
         return facts_of(read_config(self._config).dataset).num_classes
 
-    def _network(self, name: str, role: str | None) -> tuple[str, ...]:
+    def _network(self, name: str, role: str | None) -> Overrides:
         """Returns what selects a network, or the one that stands in for it by role."""
         profile, network = self.request.profile, self.setting.networks[name]
         if profile.weak is None or profile.strong is None:
             return network.overrides
         return profile.weak if (role or network.role) == "weak" else profile.strong
 
-    def _recipe(self, name: str) -> tuple[str, ...]:
+    def _recipe(self, name: str) -> Overrides:
         """Returns the recipe of a network's own baseline row."""
         profile, network = self.request.profile, self.setting.networks[name]
-        batch_size = f"schedule.batch_size={profile.batch_size or network.batch_size}"
-        return (batch_size, *(() if profile.weak else network.baseline_overrides))
+        own = Overrides() if profile.weak else network.baseline_overrides
+        return _batch_size(profile.batch_size or network.batch_size) + own
 
     def _label(self, name: str, role: str | None) -> str:
         if self.request.profile.weak is None:
@@ -267,7 +262,8 @@ class _Expansion:
         label = self._label(name, role)
         key = f"baseline {label}"
         if key not in self.cells:
-            overrides = (*self._network(name, role), *self._recipe(name), "loss=ce")
+            loss = Overrides.of("loss", "ce", {})
+            overrides = self.base + self._network(name, role) + self._recipe(name) + loss
             self.cells[key] = PlannedCell(
                 key=key,
                 group=None,
@@ -275,7 +271,7 @@ class _Expansion:
                 column="Baseline",
                 name="baseline",
                 kind="baseline",
-                overrides=self._ordered(overrides),
+                overrides=overrides,
                 runs=self._runs(overrides, key),
                 paper=paper if self.request.profile.weak is None else None,
                 grade=(paper.grade or self.table.grade) if paper else None,
@@ -286,7 +282,7 @@ class _Expansion:
     def _row(self, cell: Cell) -> None:
         if cell.omitted is not None:
             key = self._free_key(f"{cell.row} {cell.column}")
-            self._add(cell, key, Variant(cell.method, "method", ()), (), {}, None, ())
+            self._add(cell, key, Variant(cell.method, "method", ()), Overrides(), {}, None, ())
             return
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
@@ -300,7 +296,7 @@ class _Expansion:
         key = self._free_key(f"{cell.row} {cell.column} {variant.name}")
         overrides = self._student(cell, variant)
         runs = self._runs(overrides, key)
-        self._add(cell, key, variant, self._ordered(overrides), runs, baseline, controls)
+        self._add(cell, key, variant, overrides, runs, baseline, controls)
 
     def _control(self, cell: Cell, variant: Variant, baseline: str) -> str:
         """Adds a control cell unless it is there already, or is the baseline; returns its key."""
@@ -313,7 +309,7 @@ class _Expansion:
         label = self._label(cell.network, cell.student_role)
         variant = dataclasses.replace(variant, name=variant.name + self._own_batch(cell))
         key = self._free_key(f"control {label} {variant.name}")
-        self._add(cell, key, variant, self._ordered(overrides), runs, baseline, ())
+        self._add(cell, key, variant, overrides, runs, baseline, ())
         return key
 
     def _own_batch(self, cell: Cell) -> str:
@@ -328,7 +324,7 @@ class _Expansion:
         cell: Cell,
         key: str,
         variant: Variant,
-        overrides: tuple[str, ...],
+        overrides: Overrides,
         runs: Mapping[int, Run],
         baseline: str | None,
         controls: tuple[str, ...],
@@ -358,41 +354,41 @@ class _Expansion:
         taken = (f"{wanted} ({number})" for number in itertools.count(2))
         return wanted if wanted not in self.cells else next(k for k in taken if k not in self.cells)
 
-    def _student(self, cell: Cell, variant: Variant) -> tuple[str, ...]:
-        """Returns the overrides of one variant of a row, without data set and seed."""
+    def _student(self, cell: Cell, variant: Variant) -> Overrides:
+        """Returns the overrides of one variant of a row, without the seed."""
         profile, network = self.request.profile, self.setting.networks[cell.network]
-        batch_size = profile.batch_size or cell.batch_size or network.batch_size
+        start = [Override("start", "teacher")] if variant.start_from_teacher else []
         return (
-            *self._network(cell.network, cell.student_role),
-            f"schedule.batch_size={batch_size}",
-            *(() if profile.weak else cell.overrides),
-            *self._teacher(cell, variant),
-            *variant.loss,
-            *(("start=teacher",) if variant.start_from_teacher else ()),
+            self.base
+            + self._network(cell.network, cell.student_role)
+            + _batch_size(profile.batch_size or cell.batch_size or network.batch_size)
+            + (Overrides() if profile.weak else cell.overrides)
+            + self._teacher(cell, variant)
+            + Overrides.parse(variant.loss)
+            + start
         )
 
-    def _teacher(self, cell: Cell, variant: Variant) -> tuple[str, ...]:
+    def _teacher(self, cell: Cell, variant: Variant) -> Overrides:
         """Returns the teacher of a variant, pinned to its own baseline row."""
         if variant.teacher == "none":
-            return ()
+            return Overrides()
         name, pinned = self._teacher_network(cell, variant.teacher)
-        listed = ",".join(f'"{override}"' for override in pinned)
-        return (
-            f"teacher={name}",
-            f"teacher.epoch={self._epoch(variant.teacher_epoch)}",
-            *((f"teacher.overrides=[{listed}]",) if listed else ()),
-        )
+        options: dict[str, object] = {"epoch": self._epoch(variant.teacher_epoch)}
+        if pinned:
+            options["overrides"] = pinned.texts()
+        return Overrides.of("teacher", name, options)
 
-    def _teacher_network(self, cell: Cell, kind: TeacherKind) -> tuple[str, tuple[str, ...]]:
+    def _teacher_network(self, cell: Cell, kind: TeacherKind) -> tuple[str, Overrides]:
         """Returns a teacher's name, and what pins it to its own baseline row."""
-        asked = [o for o in self.request.overrides if o.partition("=")[0] in RECIPE]
+        asked = self.request.overrides.only(*RECIPE)
         if kind == "self":
-            return "self", (*self._recipe(cell.network), *asked)
+            return "self", self._recipe(cell.network) + asked
         assert cell.teacher is not None
-        model, *options = self._network(cell.teacher, cell.teacher_role)
-        if model == "model=timm":  # as a teacher's name, timm means pretrained weights
-            return "self", (model, *options, *self._recipe(cell.teacher), *asked)
-        return model.removeprefix("model="), (*options, *self._recipe(cell.teacher), *asked)
+        network = self._network(cell.teacher, cell.teacher_role)
+        name, recipe = str(network.get("model")), self._recipe(cell.teacher) + asked
+        if name == "timm":  # as a teacher's name, timm means pretrained weights
+            return "self", network + recipe
+        return name, Overrides(o for o in network if o.key != "model") + recipe
 
     def _epoch(self, published: int | str) -> int | str:
         """Returns a teacher's epoch on this schedule: the same share of it, 1 at least."""
@@ -401,34 +397,25 @@ class _Expansion:
         epochs = int(self._config["schedule"]["epochs"])
         return max(1, round(published * epochs / self.setting.epochs))
 
-    def _ordered(self, overrides: Iterable[str]) -> tuple[str, ...]:
-        return ordered((*self.base, *overrides))
-
-    def _runs(self, overrides: Sequence[str], where: str) -> dict[int, Run]:
+    def _runs(self, overrides: Overrides, where: str) -> dict[int, Run]:
         planned = _planned_run(self._config, overrides, f"{self.table.name}: {where}")
         return {seed: with_seed(planned, seed) for seed in self.request.seeds}
 
 
-def ordered(overrides: Iterable[str]) -> tuple[str, ...]:
-    """Puts the choice of groups before what is set within them, and drops what is repeated.
-
-    Of two overrides of one key the last one counts.
-    """
-    last = {override.partition("=")[0]: override for override in overrides}
-    return tuple(sorted(last.values(), key=lambda o: "." in o.partition("=")[0]))
+def _seed(seed: int) -> Overrides:
+    return Overrides([Override("seed", seed)])
 
 
-def _planned_run(base: Mapping[str, Any], overrides: Sequence[str], where: str) -> Run:
+def _batch_size(size: int) -> Overrides:
+    return Overrides([Override("schedule.batch_size", size)])
+
+
+def _planned_run(base: Mapping[str, Any], overrides: Overrides, where: str) -> Run:
     """Plans a run from a composed base, as composing all of it would, but without Hydra."""
-    plain = copy.deepcopy(dict(base))
     try:
-        for override in ordered(overrides):
-            apply_override(plain, override, where=where)
-        config = read_config(plain)
-        return plan_run(config)
+        return plan_run(read_config(overrides.apply_to(base)))
     except UserError as error:
-        message = str(error)
-        raise UserError(message if message.startswith(where) else f"{where}: {error}") from error
+        raise UserError(f"{where}: {error}") from error
 
 
 @dataclass
@@ -436,7 +423,7 @@ class _Need:
     """What is wanted of one run: the whole of it, and the epochs at which it teaches."""
 
     run: Run
-    overrides: tuple[str, ...]
+    overrides: Overrides
     whole: bool = False
     only_teaches: bool = True
     keep: set[int] = field(default_factory=set)
@@ -447,40 +434,23 @@ def _layers(tables: Sequence[PlannedTable]) -> tuple[tuple[PlannedJob, ...], ...
     for table in tables:
         for cell in table.cells:
             for seed, run in cell.runs.items():
-                _demand(needs, run, (*cell.overrides, f"seed={seed}"), "last")
+                _demand(needs, run, cell.overrides + _seed(seed), "last")
                 needs[run.run_id].only_teaches = False
     jobs = [_job(need) for need in needs.values()]
     depth = max((job.layer for job in jobs), default=-1) + 1
     return tuple(tuple(job for job in jobs if job.layer == layer) for layer in range(depth))
 
 
-def _demand(
-    needs: dict[str, _Need], run: Run, overrides: tuple[str, ...], epoch: int | str
-) -> None:
+def _demand(needs: dict[str, _Need], run: Run, overrides: Overrides, epoch: int | str) -> None:
     """Notes that a run is needed, whole or up to an epoch, and all that it needs itself."""
     if isinstance(run.teacher, Run):
-        teaching = _teacher_overrides(overrides, run)
+        teaching = teacher_overrides(overrides, run.config.teacher)
         _demand(needs, run.teacher, teaching, run.teacher_epoch)
     need = needs.setdefault(run.run_id, _Need(run, overrides))
     if isinstance(epoch, int):
         need.keep.add(epoch)
     else:
         need.whole = True
-
-
-def _teacher_overrides(student: Sequence[str], run: Run) -> tuple[str, ...]:
-    """Returns the command line of a student's teacher: the same rules as `teacher_config`."""
-    teacher = run.config.teacher
-    own_model = teacher.name == "self"
-    dropped = ("loss", "teacher", "start", "seed") + (() if own_model else ("model",))
-    kept = [
-        o
-        for o in student
-        if o.partition("=")[0].partition(".")[0] not in dropped
-        and o.partition("=")[0] not in RECIPE
-    ]
-    model = [] if own_model else [f"model={teacher.name}"]
-    return ordered([*kept, *model, "loss=ce", f"seed={teacher.seed}", *teacher.overrides])
 
 
 def _job(need: _Need) -> PlannedJob:

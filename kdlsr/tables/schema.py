@@ -16,6 +16,7 @@ import yaml
 
 from kdlsr.config import Above, AtLeast, Between, UserError, build, nearest
 from kdlsr.config.compose import relative_to_here, shipped_folder
+from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 
 Grade = Literal["P", "S", "V", "D"]
 Role = Literal["weak", "strong"]
@@ -41,15 +42,15 @@ class Network:
         note: where the released configs leave something open, what is used and why.
     """
 
-    overrides: tuple[str, ...]
+    overrides: Overrides
     role: Role
     batch_size: Annotated[int, AtLeast(2)]
-    baseline_overrides: tuple[str, ...] = ()
+    baseline_overrides: Overrides = NO_OVERRIDES
     macs: Annotated[float, Above(0)] | None = None
     note: str | None = None
 
     def __post_init__(self) -> None:
-        if not self.overrides or not self.overrides[0].startswith("model="):
+        if self.overrides.get("model") is None:
             raise ValueError("overrides must begin with model=<name>")
 
 
@@ -69,7 +70,7 @@ class Setting:
 
     name: str
     source: str
-    overrides: tuple[str, ...]
+    overrides: Overrides
     classes: Annotated[int, AtLeast(2)]
     train_images: Annotated[int, AtLeast(1)]
     epochs: Annotated[int, AtLeast(1)]
@@ -144,7 +145,7 @@ class Cell:
     weight_classes: Annotated[int, AtLeast(2)] = 100
     correct_probability: Annotated[float, Between(0.9, 1, open_high=True)] = 0.99
     batch_size: Annotated[int, AtLeast(2)] | None = None
-    overrides: tuple[str, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
     paper: Paper | None = None
     basis: Basis = "released"
     note: str | None = None
@@ -235,9 +236,9 @@ class Profile:
 
     name: str
     means: str
-    overrides: tuple[str, ...] | None = None
-    weak: tuple[str, ...] | None = None
-    strong: tuple[str, ...] | None = None
+    overrides: Overrides | None = None
+    weak: Overrides | None = None
+    strong: Overrides | None = None
     batch_size: Annotated[int, AtLeast(2)] | None = None
     seeds: Annotated[int, AtLeast(1)] | tuple[int, ...] = 3
 

@@ -4,8 +4,6 @@ Reads `conf/`, and nothing of a run but its config; nothing is trained or printe
 """
 
 import functools
-import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import yaml
 
 from kdlsr.config import build
 from kdlsr.config.compose import compose_config, config_folders, option
+from kdlsr.config.overrides import Overrides, write_value
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.models import models
 from kdlsr.reporting.any_runs.stored import Flat, flatten
@@ -22,8 +21,6 @@ from kdlsr.training.optimisation import resolve_optimisation
 _OPTIMISER = ("schedule.optimizer", "schedule.lr", "schedule.weight_decay")
 # Where and how a run was made, which moves no number and may not fit the next machine.
 _OF_THE_MACHINE = ("device", "threads", "keep_epochs", "until", "output_dir")
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
-_MEANS_SOMETHING = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 
 
 def overrides_of(config: Flat, schedule: str | None = None) -> tuple[str, ...]:
@@ -53,7 +50,7 @@ def overrides_of(config: Flat, schedule: str | None = None) -> tuple[str, ...]:
         if own[key] == own["seed"]:
             own[key] = base[key]
     changed = [key for key in own if key not in base or own[key] != base[key]]
-    added = [f"{'' if key in base else '+'}{key}={override_value(own[key])}" for key in changed]
+    added = [f"{'' if key in base else '+'}{key}={write_value(own[key])}" for key in changed]
     seed = [] if "seed" in changed else [f"seed={own['seed']}"]
     return (*groups, *added, *seed)
 
@@ -119,21 +116,5 @@ def full_schedule(config: Flat) -> str | None:
             named = [parent for parent in parents if parent != "_self_"]
             if named:
                 return str(named[0])
-    pinned = [o for o in config.get("teacher.overrides", []) if o.startswith("schedule=")]
-    return pinned[-1].partition("=")[2] if pinned else None
-
-
-def override_value(value: Any) -> str:
-    """Writes a plain value as Hydra's grammar reads it back."""
-    if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and value.lower() not in _MEANS_SOMETHING
-        return value if plain else _quoted(value)
-    if isinstance(value, Sequence):
-        return "[" + ",".join(override_value(item) for item in value) + "]"
-    return json.dumps(value)
-
-
-def _quoted(text: str) -> str:
-    # Hydra reads a backslash as itself, but before a quote and at the very end.
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], text)
-    return f'"{escaped}"'
+    pinned = Overrides.parse(config.get("teacher.overrides", [])).get("schedule")
+    return None if pinned is None else str(pinned)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kdlsr.reporting.any_runs.command_of_config import override_value
+from kdlsr.config.overrides import write_value
 from kdlsr.reporting.any_runs.stored import StoredCell, telling_keys
 
 # What a reader looks for first in a name; other keys follow in the config's order.
@@ -65,7 +65,7 @@ def _label(cell: StoredCell, keys: Sequence[str], bare: bool = False) -> str:
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else override_value(value).strip('"')
+    return f"{value:g}" if isinstance(value, float) else write_value(value).strip('"')
 
 
 def _distinct(places: dict[str, Place]) -> dict[str, Place]:

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 
 from kdlsr.config import UserError, nearest
+from kdlsr.config.overrides import Override
 from kdlsr.config.schema import read_config
 from kdlsr.reporting.any_runs import grid_search
 from kdlsr.reporting.any_runs.baselines import (
@@ -25,7 +26,7 @@ from kdlsr.reporting.any_runs.baselines import (
     find_baselines,
 )
 from kdlsr.reporting.any_runs.chosen_point import describe_choice, plural
-from kdlsr.reporting.any_runs.command_of_config import override_value, overrides_of
+from kdlsr.reporting.any_runs.command_of_config import overrides_of
 from kdlsr.reporting.any_runs.places import Place, natural_order, place_cells
 from kdlsr.reporting.any_runs.stored import (
     StoredCell,
@@ -304,7 +305,7 @@ class _Sheet:
     def _into(self) -> tuple[str, ...]:
         """Where a command of a report stores its run: where this report's runs are."""
         folder = self.choices.output_dir
-        return () if folder == "outputs" else (f"output_dir={override_value(folder)}",)
+        return () if folder == "outputs" else (str(Override("output_dir", folder)),)
 
 
 def _headline(sheet: _Sheet, measure: str) -> dict[str, str]:
