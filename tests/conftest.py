@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 import torch
 from torch import Tensor, nn
@@ -79,18 +80,10 @@ class SilentSession:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Command:
-    """Runs `python -m kdlsr.train ...` in an empty folder and returns how it ended."""
+    """Runs `kdlsr-train ...` in an empty folder and returns how it ended."""
 
     def run(*overrides: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            train_command(*overrides),
-            cwd=tmp_path,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return processes.run("kdlsr.train", list(overrides), tmp_path, environment(), timeout)
 
     return run
 

@@ -23,7 +23,7 @@ PLUGINS = {"ray": "hydra_ray_launcher", "local": "hydra_submitit_launcher"}
 TABLE = ["table=quickstart", "profile=smoke", "methods=[kd]", "forms=[as_written]"]
 SMALL = [*TABLE, "controls=false", "dataset.subset=256"]
 # Runs that take some seconds, in which something can happen to them.
-LONG = [*TINY, "precision=fp32", "schedule.epochs=40", "schedule.milestones=[30]"]
+LONG = [*TINY, "precision=fp32", "schedule.epochs=20", "schedule.milestones=[15]"]
 WAIT_S = 120
 
 
