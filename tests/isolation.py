@@ -26,11 +26,12 @@ SHOWN = 20
 
 
 def clean(environment: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Returns an environment of the user's without settings and accounts, with another home."""
+    """Returns the user's environment without settings and accounts, with another home."""
     kept = {name: value for name, value in environment.items() if name.startswith(KEPT)}
     kept["PYTHONUSERBASE"] = site.getuserbase()  # packages may lie in the real home
     return kept | {
-        "HOME": str(home),
+        "HOME": str(home),  # until a test has its own
+        "MPLCONFIGDIR": str(home / "matplotlib"),  # its list of fonts takes seconds to make
         "PYTHONPATH": str(REPOSITORY),  # every process of the tests finds this checkout's kdlsr
         "WANDB_MODE": "offline",
     }
@@ -102,9 +103,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
         tempfile.TemporaryDirectory(prefix="kdlsr-test-", ignore_cleanup_errors=True) as folder,
         pytest.MonkeyPatch.context() as patch,
     ):
-        here = Path(folder, "here")
-        here.mkdir()
-        patch.chdir(here)
+        for name in ("here", "home"):
+            Path(folder, name).mkdir()
+        patch.chdir(Path(folder, "here"))
+        patch.setenv("HOME", str(Path(folder, "home")))
         patch.setenv("KDLSR_DATA", str(Path(folder, "data")))
         if item.get_closest_marker("cuda") is None:
             patch.setenv("CUDA_VISIBLE_DEVICES", "")
