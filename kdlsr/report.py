@@ -45,7 +45,7 @@ def report_on(texts: Sequence[str]) -> int:
     from rich.console import Console
 
     from kdlsr.reporting.any_runs.report import ReportChoices, command_of, report_runs
-    from kdlsr.reporting.text.terminal import print_report
+    from kdlsr.reporting.terminal import print_report
     from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report
     from kdlsr.tracking import read_tracker

@@ -197,7 +197,7 @@ def _report_one(
     root: Path,
 ) -> None:
     from kdlsr.reporting.summarise import as_states, summarise
-    from kdlsr.reporting.text.terminal import print_report
+    from kdlsr.reporting.terminal import print_report
     from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report
 

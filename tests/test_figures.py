@@ -211,6 +211,7 @@ def test_the_chosen_point_of_a_search_is_framed_and_moves_with_the_choice() -> N
     assert all(abs(a - b) > 20 for a, b in pairwise([c[1] for c in centres]))
 
 
+@pytest.mark.filterwarnings("error")
 def test_names_in_mathematical_signs_are_drawn_as_they_are() -> None:
     report = one_seed_report()
     names = {"row": r"$\frac{$", "column": "$^$", "name": "_hidden$"}

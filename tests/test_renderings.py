@@ -35,14 +35,13 @@ from sample_report import (
     search_report,
 )
 
+from kdlsr.reporting import formatting
+from kdlsr.reporting.frame import columns, render_csv, render_json
+from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.statistics import Difference, Interval, estimate
 from kdlsr.reporting.summary import Report
-from kdlsr.reporting.text import latex, words
-from kdlsr.reporting.text.csv_table import columns, render_csv
-from kdlsr.reporting.text.json_report import render_json, report_values
-from kdlsr.reporting.text.latex import render_latex
-from kdlsr.reporting.text.markdown import render_markdown
-from kdlsr.reporting.text.terminal import print_report, shell_lines
+from kdlsr.reporting.templating import LATEX, escape_latex
+from kdlsr.reporting.terminal import print_report, shell_lines
 from kdlsr.reporting.write import write_report
 
 REPORTS: list[Callable[[], Report]] = [full_report, one_seed_report, search_report]
@@ -155,7 +154,7 @@ def test_a_cell_without_runs_shows_why(language: str) -> None:
         shown = "\n".join(record["why"] for record in csv_records(report).values())
     else:
         shown = unwrapped(RENDERINGS[language](report))
-    escape = latex.escape if language == "LaTeX" else str
+    escape = escape_latex if language == "LaTeX" else str
     assert escape(f"failed: {FAILURE}") in shown
     assert escape(f"omitted: {OMITTED}") in shown
     assert "not run: its teacher failed" in shown
@@ -164,33 +163,33 @@ def test_a_cell_without_runs_shows_why(language: str) -> None:
 
 def test_the_words_of_each_cell_answer_both_questions() -> None:
     report = full_report()
-    assert words.answer(report.cell(BEATS)) == (
+    assert formatting.answer(report.cell(BEATS)) == (
         "beats its baseline; shows no difference to its control (CE x 0.05)"
     )
-    assert words.answer(report.cell(BELOW)) == (
+    assert formatting.answer(report.cell(BELOW)) == (
         "is below its baseline; is below its control (CE x 0.05); "
         "is below its control (LSR 0.0943 x 1.06)"
     )
-    assert words.answer(report.cell(PARTIAL)) == (
+    assert formatting.answer(report.cell(PARTIAL)) == (
         "shows no difference to its baseline; 2 of 3 runs; incomplete: interrupted"
     )
-    assert words.answer(report.cell(FAILED)) == f"failed: {FAILURE}"
+    assert formatting.answer(report.cell(FAILED)) == f"failed: {FAILURE}"
 
 
 def test_the_headline_counts_the_answers() -> None:
     """Of the invented methods one beats its baseline, and it does not beat its control."""
-    said = words.headline(full_report())
+    said = formatting.headline(full_report())
     assert said.startswith("9 method cells, 5 of them held against their baseline: ")
     assert "beats 1, below 1, no difference shown 3." in said
     assert "1 were also held against their controls, and 0 beat every one." in said
     weaker = [
         replace(d, values=(97.0, 97.2, 96.8)) if d.name.startswith("CE") else d for d in DRAFTS
     ]
-    assert "and 1 beat every one." in words.headline(build_report(tuple(weaker)))
-    assert words.headline(one_seed_report()).endswith(
+    assert "and 1 beat every one." in formatting.headline(build_report(tuple(weaker)))
+    assert formatting.headline(one_seed_report()).endswith(
         "held against their baseline: nothing is claimed."
     )
-    assert words.headline(replace(full_report(), cells=full_report().cells[:2])) == ""
+    assert formatting.headline(replace(full_report(), cells=full_report().cells[:2])) == ""
 
 
 @every_rendering
@@ -204,30 +203,32 @@ def test_with_one_seed_no_rendering_claims_anything(language: str) -> None:
 
 
 def test_numbers_are_put_in_words_without_negative_zeros() -> None:
-    assert [words.signed(v) for v in (0.84, -0.2, 0.0, -0.004, 0.004)] == [
+    assert [formatting.signed(v) for v in (0.84, -0.2, 0.0, -0.004, 0.004)] == [
         "+0.84", "-0.20", "0.00", "0.00", "0.00",
     ]  # fmt: skip
-    assert [words.p_value(p) for p in (None, 0.0123, 0.00099, 1.0)] == [
+    assert [formatting.p_value(p) for p in (None, 0.0123, 0.00099, 1.0)] == [
         "-", "0.012", "< 0.001", "1",
     ]  # fmt: skip
-    assert words.spread(estimate([97.4])) == "97.40 (1)"
-    assert words.spread(estimate([97.4, 97.2, 97.6])) == "97.40 ± 0.20 (3)"
+    assert formatting.spread(estimate([97.4])) == "97.40 (1)"
+    assert formatting.spread(estimate([97.4, 97.2, 97.6])) == "97.40 ± 0.20 (3)"
     beats = Difference(0.84, Interval(0.21, 1.47, 4.0, 0.02), None, 0.02)
-    assert words.versus(beats) == "+0.84 [+0.21, +1.47] beats"
-    assert words.versus(replace(beats, p_holm=0.2)) == "+0.84 [+0.21, +1.47] no difference shown"
-    assert words.versus(Difference(0.84, None, None)) == "+0.84 nothing claimed"
+    assert formatting.versus(beats) == "+0.84 [+0.21, +1.47] beats"
+    assert (
+        formatting.versus(replace(beats, p_holm=0.2)) == "+0.84 [+0.21, +1.47] no difference shown"
+    )
+    assert formatting.versus(Difference(0.84, None, None)) == "+0.84 nothing claimed"
 
 
 def test_papers_values_come_with_grade_deviation_and_compatibility() -> None:
     report = full_report()
     printed, unprinted = (report.cell(key).target for key in (BEATS, BELOW))
-    assert words.paper(printed) == "71.05 ± 0.16 (P)"
-    assert words.paper(unprinted) == "70.65 (P)"
-    assert words.compatible(printed) == "+28.15 not compatible (within 0.42)"
-    assert words.compatible(report.cells[0].target) == "-0.10 compatible (within 0.45)"
-    assert words.compatible(one_seed_report().cells[0].target) == "not judged"
-    assert "P, primary" in words.grades(report)
-    assert words.grades(search_report()) == ""
+    assert formatting.paper(printed) == "71.05 ± 0.16 (P)"
+    assert formatting.paper(unprinted) == "70.65 (P)"
+    assert formatting.compatible(printed) == "+28.15 not compatible (within 0.42)"
+    assert formatting.compatible(report.cells[0].target) == "-0.10 compatible (within 0.45)"
+    assert formatting.compatible(one_seed_report().cells[0].target) == "not judged"
+    assert "P, primary" in formatting.grades(report)
+    assert formatting.grades(search_report()) == ""
 
 
 @pytest.mark.parametrize("build", REPORTS)
@@ -272,8 +273,8 @@ def test_markdown_gives_difference_welch_holm_and_the_paired_interval() -> None:
     kd = found["Re-KD: strong teaches weak", "baseline"]
     difference = full_report().cell(BEATS).baseline.difference  # type: ignore[union-attr]
     assert kd["difference"] == "+1.60"
-    assert kd["Welch 95 %"] == words.interval(difference.welch)
-    assert kd["p (Holm)"] == words.p_value(difference.p_holm)
+    assert kd["Welch 95 %"] == formatting.interval(difference.welch)
+    assert kd["p (Holm)"] == formatting.p_value(difference.p_holm)
     assert kd["paired 95 %"] == "-"  # the invented gains are equal at every seed
     lsr = found["Tf-KD: weak", "LSR 0.0943 x 1.06"]
     assert lsr["paired 95 %"].startswith("[-0.")
@@ -298,7 +299,7 @@ def test_latex_rows_fill_their_columns(build: Callable[[], Report]) -> None:
         assert sum(int(span[1]) if span else 1 for span in spans) == wide
     names = [[cell.strip() for cell in cells[:3]] for cells, _ in rows]
     for cell in report.cells:
-        assert list(map(latex.escape, (cell.row, cell.column, cell.name))) in names
+        assert list(map(escape_latex, (cell.row, cell.column, cell.name))) in names
 
 
 @pytest.mark.parametrize("build", REPORTS)
@@ -320,10 +321,10 @@ def test_latex_is_balanced_and_opens_what_it_closes(build: Callable[[], Report])
 
 
 def test_latex_escapes_can_be_read_back() -> None:
-    decode = {escaped: mark for mark, escaped in latex._MARKS.items()}
+    decode = {escaped: mark for mark, escaped in LATEX.items()}
     pattern = "|".join(re.escape(e) for e in sorted(decode, key=len, reverse=True))
     text = SPECIAL + " ± τ → %&#_{}~^\\<>|"
-    escaped = latex.escape(text)
+    escaped = escape_latex(text)
     assert re.sub(pattern, lambda found: decode[found[0]], escaped) == text
     assert escaped.isascii()
 
@@ -333,7 +334,7 @@ def test_csv_has_a_documented_row_per_cell_with_raw_numbers() -> None:
     records = csv_records(report)
     assert list(records) == [cell.key for cell in report.cells]
     assert all(list(record) == list(columns(report)) for record in records.values())
-    assert all(columns(report).values())
+    assert all(column.meaning for column in columns(report).values())
     cell = report.cell(BEATS)
     record = records[BEATS]
     assert cell.baseline is not None
@@ -355,7 +356,7 @@ def test_csv_has_a_documented_row_per_cell_with_raw_numbers() -> None:
 def test_json_holds_every_figure_and_comes_back_as_it_was() -> None:
     report = full_report()
     found = json.loads(render_json(report))
-    assert found == report_values(report)
+    assert json.dumps(found, indent=2, ensure_ascii=False) + "\n" == render_json(report)
     assert found["schema"] == 1
     cells = {cell["key"]: cell for cell in found["cells"]}
     assert list(cells) == [cell.key for cell in report.cells]
@@ -408,11 +409,11 @@ def test_the_terminal_shows_all_in_80_columns(build: Callable[[], Report], width
     assert "…" not in text
     whole = unwrapped(text)
     for cell in report.cells:
-        assert words.place(cell) in whole
-        for found in words.comparisons(cell) if cell.kind == "method" else ():
-            assert words.figures(found.difference) in whole
-        for protocol in report.protocols if words.has_results(cell) else ():
-            assert words.top1(cell, protocol) in whole
+        assert formatting.position(cell) in whole
+        for found in formatting.comparisons(cell) if cell.kind == "method" else ():
+            assert formatting.figures(found.difference) in whole
+        for protocol in report.protocols if formatting.has_results(cell) else ():
+            assert formatting.top1(cell, protocol) in whole
     for caveat in report.caveats:
         assert caveat in whole
 
@@ -420,7 +421,7 @@ def test_the_terminal_shows_all_in_80_columns(build: Callable[[], Report], width
 def test_the_terminal_ends_with_the_caveats() -> None:
     report = replace(full_report(), caveats=("first caveat", "last caveat"))
     assert unwrapped(render_terminal(report)).endswith(
-        f"- first caveat - last caveat - {words.grades(report)}"
+        f"- first caveat - last caveat - {formatting.grades(report)}"
     )
 
 

@@ -59,10 +59,10 @@ def test_welch_is_scipys_test_of_unequal_variance(swapped: bool) -> None:
     low, high = reference.confidence_interval(0.95)
     found = difference(ours, other)
     assert found.welch is not None
-    assert found.welch.low == pytest.approx(low, rel=1e-9)
-    assert found.welch.high == pytest.approx(high, rel=1e-9)
-    assert found.welch.p == pytest.approx(reference.pvalue, rel=1e-9)
-    assert found.welch.df == pytest.approx(reference.df, rel=1e-9)
+    assert found.welch.low == pytest.approx(low, rel=1e-12)
+    assert found.welch.high == pytest.approx(high, rel=1e-12)
+    assert found.welch.p == pytest.approx(reference.pvalue, rel=1e-12)
+    assert found.welch.df == pytest.approx(reference.df, rel=1e-12)
     assert found.mean == pytest.approx(np.mean(list(ours.values())) - np.mean(list(other.values())))
     assert found.verdict == ("below" if swapped else "beats")
 
@@ -82,8 +82,8 @@ def test_the_paired_interval_is_scipys_over_the_seeds_that_both_have() -> None:
     reference = stats.ttest_rel([OURS[s] for s in range(3)], [OTHER[s] for s in range(3)])
     low, high = reference.confidence_interval(0.95)
     assert found.paired is not None
-    assert (found.paired.low, found.paired.high) == pytest.approx((low, high), rel=1e-9)
-    assert found.paired.p == pytest.approx(reference.pvalue, rel=1e-9)
+    assert (found.paired.low, found.paired.high) == pytest.approx((low, high), rel=1e-12)
+    assert found.paired.p == pytest.approx(reference.pvalue, rel=1e-12)
     assert found.paired.df == reference.df
 
 

@@ -1,7 +1,6 @@
 """From a planned table and the store to a report's values: statistics of what is complete."""
 
 import json
-import shlex
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, cast
 
@@ -344,11 +343,6 @@ def _caveats(
     if any(r["environment"] == "mixed" for r in results.values()):
         said.append(MIXED)
     return tuple(said)
-
-
-def command_line(overrides: Iterable[str]) -> str:
-    """Returns the `kdlsr.train` command of one run, quoted for a shell."""
-    return "python -m kdlsr.train " + " ".join(shlex.quote(o) for o in overrides)
 
 
 def as_states(states: Mapping[str, str]) -> dict[str, RunState]:

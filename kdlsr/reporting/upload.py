@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from kdlsr.config.schema import TrackerConfig
+from kdlsr.reporting.frame import records
 from kdlsr.reporting.summary import Report
-from kdlsr.reporting.text.csv_table import records
 from kdlsr.tracking import TrackedRun, open_tracker
 
 

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from kdlsr.files import write_whole
+from kdlsr.reporting.frame import render_csv, render_json
+from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.summary import Report
-from kdlsr.reporting.text.csv_table import render_csv
-from kdlsr.reporting.text.json_report import render_json
-from kdlsr.reporting.text.latex import render_latex
-from kdlsr.reporting.text.markdown import render_markdown
 
 
 def write_report(report: Report, root: Path) -> Path:

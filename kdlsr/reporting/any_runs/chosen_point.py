@@ -10,7 +10,7 @@ from kdlsr.config import UserError
 from kdlsr.reporting.any_runs import grid_search
 from kdlsr.reporting.any_runs.command_of_config import full_schedule, overrides_of
 from kdlsr.reporting.any_runs.stored import StoredCell
-from kdlsr.reporting.summarise import command_line
+from kdlsr.reporting.formatting import command_line
 from kdlsr.reporting.summary import Search
 
 

@@ -18,6 +18,7 @@ import yaml
 from kdlsr.config import UserError, nearest
 from kdlsr.config.overrides import Override
 from kdlsr.config.schema import read_config
+from kdlsr.reporting import formatting
 from kdlsr.reporting.any_runs import grid_search
 from kdlsr.reporting.any_runs.baselines import (
     Baselines,
@@ -61,7 +62,6 @@ from kdlsr.reporting.summary import (
     Report,
     RunSummary,
 )
-from kdlsr.reporting.text import words
 from kdlsr.runs.store import Result
 
 Patterns = str | tuple[str, ...]
@@ -316,7 +316,9 @@ def _headline(sheet: _Sheet, measure: str) -> dict[str, str]:
         values = list(complete_values(cell, sheet.protocol, measure).values())
         if not values:
             continue
-        said[cell.cell_id] = f"{_named(measure, sheet)}: {words.measure(measure, estimate(values))}"
+        said[cell.cell_id] = (
+            f"{_named(measure, sheet)}: {formatting.measure(measure, estimate(values))}"
+        )
         against = found.get(cell.cell_id)
         if against is not None:
             bounds = against.welch
@@ -327,7 +329,7 @@ def _headline(sheet: _Sheet, measure: str) -> dict[str, str]:
 
 
 def _named(measure: str, sheet: _Sheet) -> str:
-    return f"{words.MEASURE_NAMES[measure]} at {sheet.protocol}"
+    return f"{formatting.MEASURE_NAMES[measure]} at {sheet.protocol}"
 
 
 def _count(cells: Sequence[StoredCell]) -> str:

@@ -5,16 +5,18 @@ No report is read in here, and no global state of matplotlib is left changed.
 
 import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from kdlsr.reporting.text import words
+from kdlsr.reporting import formatting
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 9.6  # inches
 DPI = 150
+# Inches; three times what the largest table needs. Browsers show no image of 32,768 pixels or
+# more, and what is left out stands with each cell on the page.
+HIGHEST = 100.0
 INK, MUTED, RULE = "#1a1a1a", "#5f6368", "#d5d7da"
 BLUE, VERMILION = "#0072b2", "#d55e00"
 # Okabe and Ito's colours, which colour-blind readers can tell apart; black is the baseline's.
@@ -25,6 +27,7 @@ _STYLE: Any = {
     "font.size": 8.5,
     "text.color": INK,
     "text.parse_math": False,  # a name with two dollar signs is a name
+    "axes.axisbelow": True,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
     "axes.linewidth": 0.7,
@@ -35,48 +38,27 @@ _STYLE: Any = {
     "axes.titleweight": "bold",
     "xtick.color": MUTED,
     "ytick.color": MUTED,
+    "figure.constrained_layout.h_pad": 0.08,  # inches
     "grid.color": RULE,
     "grid.linewidth": 0.6,
+    "legend.frameon": False,
     "lines.linewidth": 1.3,
 }
 
 
-class Sheet:
-    """A figure measured in inches from its top left corner, as one writes a page."""
-
-    def __init__(self, figure: "Figure", width: float, height: float) -> None:
-        self.figure = figure
-        self.width = width
-        self.height = height
-
-    def axes(self, left: float, top: float, width: float, height: float) -> "Axes":
-        """Adds axes."""
-        bottom = self.height - top - height
-        box = (left / self.width, bottom / self.height)
-        size = (width / self.width, height / self.height)
-        return self.figure.add_axes((*box, *size))
-
-    def text(self, left: float, top: float, line: str, **style: Any) -> None:
-        """Writes one line whose middle is `top` below the upper edge."""
-        style.setdefault("va", "center")
-        self.figure.text(left / self.width, 1 - top / self.height, line, **style)
-
-    def line(self, left: float, right: float, top: float, **style: Any) -> None:
-        """Draws a horizontal line."""
-        from matplotlib.lines import Line2D
-
-        y = 1 - top / self.height
-        where = [left / self.width, right / self.width]
-        self.figure.add_artist(Line2D(where, [y, y], transform=self.figure.transFigure, **style))
-
-
-def draw(height: float, paint: Callable[[Sheet], None], width: float = WIDTH) -> bytes:
+def draw(
+    paint: Callable[["Figure"], None],
+    height: float,
+    width: float = WIDTH,
+    layout: Literal["constrained"] | None = "constrained",
+) -> bytes:
     """Returns a PNG on which `paint` has drawn; equal input gives equal bytes.
 
     Args:
+        paint: draws on the figure it is given.
         height: in inches.
-        paint: draws on the sheet it is given.
         width: in inches.
+        layout: None where `paint` says where axes are: of a hundred axes, four times as quick.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -85,25 +67,30 @@ def draw(height: float, paint: Callable[[Sheet], None], width: float = WIDTH) ->
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # whatever the user's own settings are
         matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+        size = (width, height)
+        figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout=layout)
         FigureCanvasAgg(figure)
-        paint(Sheet(figure, width, height))
+        paint(figure)
         written = io.BytesIO()
         figure.savefig(written, format="png", metadata={"Software": None})
     return written.getvalue()
 
 
-def say(reason: str) -> bytes:
+def draw_message(reason: str) -> bytes:
     """Returns a PNG that says why there is nothing to draw."""
-    return draw(0.7, lambda sheet: sheet.text(0.15, 0.35, reason, color=MUTED))
+
+    def paint(figure: "Figure") -> None:
+        figure.text(0.015, 0.5, reason, color=MUTED, va="center")
+
+    return draw(paint, 0.7)
 
 
 def shortened(text: str, length: int) -> str:
     """Returns one line of at most so many characters."""
-    line = words.one_line(text)
+    line = formatting.one_line(text)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def signed(value: float) -> str:
     """Returns a number with its sign, with a minus as wide as the plus."""
-    return words.signed(value).replace("-", MINUS)
+    return formatting.signed(value).replace("-", MINUS)

@@ -8,15 +8,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kdlsr.reporting.figures.canvas import COLOURS, INK, MUTED, WIDTH, Sheet, draw, say, shortened
+from kdlsr.reporting.figures.canvas import (
+    COLOURS,
+    HIGHEST,
+    INK,
+    MUTED,
+    draw,
+    draw_message,
+    shortened,
+)
 from kdlsr.reporting.summary import CellSummary, Report, RunSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 COLUMNS = 2  # panels side by side
-PANEL_WIDTH = WIDTH / COLUMNS
-LEFT, AXES_HEIGHT, TITLE, BELOW, LEGEND_LINE = 0.62, 2.1, 0.4, 0.48, 0.17  # inches
+AXES_HEIGHT, AROUND, LEGEND_LINE, ABOVE = 2.1, 0.95, 0.17, 0.3  # inches
 DASHES = {
     "as_written": (0, (5, 1.6)),
     "standard": (0, (1.2, 1.2)),
@@ -95,7 +103,7 @@ class Panel:
     @property
     def height(self) -> float:
         """In inches, with its legend."""
-        return TITLE + AXES_HEIGHT + BELOW + LEGEND_LINE * math.ceil(len(self.curves) / 2)
+        return AXES_HEIGHT + AROUND + LEGEND_LINE * math.ceil(len(self.curves) / 2)
 
 
 def panels(report: Report) -> list[Panel]:
@@ -104,10 +112,11 @@ def panels(report: Report) -> list[Panel]:
     for cell in report.cells:
         rows.setdefault((cell.group, cell.row), []).append(cell)
     colours = _colours(report.cells)
+    places = {cell.key: i for i, cell in enumerate(report.cells)}
     found = []
     for (group, row), cells in rows.items():
-        baselines = {c.baseline.key for c in cells if c.baseline}
-        compared = [cell for cell in report.cells if cell.key in baselines]
+        baselines = {c.baseline.key for c in cells if c.baseline} & places.keys()
+        compared = [report.cells[i] for i in sorted(places[key] for key in baselines)]
         members = {cell.key: cell for cell in (*compared, *cells)}.values()
         curves = [curve for cell in members if (curve := _curve(cell, colours))]
         if curves:
@@ -147,46 +156,56 @@ def _curve(cell: CellSummary, colours: Mapping[str, str]) -> Curve | None:
 
 
 def draw_curves(report: Report) -> bytes:
-    """Returns the test accuracy by epoch of every row of a report as PNG."""
-    found = panels(report)
-    if not found:
-        return say(NOTHING)
-    ranks = [found[i : i + COLUMNS] for i in range(0, len(found), COLUMNS)]
-    heights = [max(panel.height for panel in rank) + 0.12 for rank in ranks]
+    """Returns the test accuracy by epoch of every row of a report as PNG.
 
-    def paint(sheet: Sheet) -> None:
-        top = 0.05
-        for rank, height in zip(ranks, heights, strict=True):
-            for place, panel in enumerate(rank):
-                _draw_panel(sheet, panel, place * PANEL_WIDTH, top)
-            top += height
+    Of a report of hundreds of rows it shows the first, and says how many it leaves out.
+    """
+    every = panels(report)
+    if not every:
+        return draw_message(NOTHING)
+    rank = max(panel.height for panel in every)
+    found = every[: COLUMNS * int(HIGHEST / rank)]
+    ranks = math.ceil(len(found) / COLUMNS)
+    height = rank * ranks + ABOVE
 
-    return draw(sum(heights) + 0.1, paint)
+    def paint(figure: "Figure") -> None:
+        edges = {"left": 0.06, "right": 0.985, "top": 1 - ABOVE / height}
+        edges |= {"bottom": (rank - AXES_HEIGHT) / height, "hspace": rank / AXES_HEIGHT - 1}
+        axes = figure.subplots(ranks, COLUMNS, squeeze=False, gridspec_kw=edges).flat
+        for place, panel in zip(axes, found, strict=False):
+            _draw_panel(place, panel)
+        for place in axes[len(found) :]:
+            place.remove()
+        if len(every) > len(found):
+            text = left_out(len(every) - len(found), "rows")
+            figure.text(0.06, 0.1 / height, text, color=MUTED)
+
+    return draw(paint, height, layout=None)
 
 
-def _draw_panel(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
-    axes = sheet.axes(left + LEFT, top + TITLE, PANEL_WIDTH - LEFT - 0.2, AXES_HEIGHT)
+def left_out(count: int, what: str) -> str:
+    """Says that a figure shows a part, and where the rest is."""
+    return f"{count:,} more {what} than a figure can hold are with the cells of the page."
+
+
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     axes.set_title(shortened(panel.title, 55))
-    axes.set_xlabel("epoch", labelpad=1)
-    axes.set_ylabel("test top-1, %", labelpad=2)
+    axes.set(xlabel="epoch", ylabel="test top-1, %")
     axes.grid(axis="y")
-    axes.set_axisbelow(True)
     axes.set_ylim(*vertical_range([curve.band for curve in panel.curves]))
-    _whole_epochs(axes)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     for curve in panel.curves:
         epochs, colour = curve.band.epochs, curve.style["color"]
         if curve.band.low != curve.band.high:
             between = (curve.band.low, curve.band.high)
             axes.fill_between(epochs, *between, color=colour, alpha=0.13, linewidth=0)
         marker = "o" if len(epochs) == 1 else None
-        axes.plot(epochs, curve.band.mean, marker=marker, markersize=3, **curve.style)
-    _draw_legend(sheet, panel, left + LEFT, top + TITLE + AXES_HEIGHT + BELOW)
-
-
-def _whole_epochs(axes: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        label = f" {shortened(curve.label, 27)}"  # matplotlib hides what begins with _
+        axes.plot(epochs, curve.band.mean, marker=marker, markersize=3, label=label, **curve.style)
+    below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "ncols": 2}
+    axes.legend(**below, fontsize=7.3, labelcolor=MUTED, borderaxespad=0)
 
 
 def vertical_range(bands: Sequence[Band]) -> tuple[float, float]:
@@ -199,12 +218,3 @@ def vertical_range(bands: Sequence[Band]) -> tuple[float, float]:
         high = max(high, *(found.high[i] for i in shown))
     margin = 0.05 * (high - low) or 1.0
     return low - margin, high + margin
-
-
-def _draw_legend(sheet: Sheet, panel: Panel, left: float, top: float) -> None:
-    width = (PANEL_WIDTH - LEFT - 0.1) / 2
-    lines = math.ceil(len(panel.curves) / 2)
-    for i, curve in enumerate(panel.curves):
-        x, y = left + (i // lines) * width, top + (i % lines) * LEGEND_LINE
-        sheet.line(x, x + 0.28, y, **curve.style)
-        sheet.text(x + 0.34, y, shortened(curve.label, 27), size=7.3, color=MUTED)

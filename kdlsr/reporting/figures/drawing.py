@@ -4,6 +4,7 @@ All numbers come from the report's values; nothing is computed here that a text 
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,8 @@ from kdlsr.reporting.figures.canvas import (
     MUTED,
     VERMILION,
     WIDTH,
-    Sheet,
     draw,
-    say,
+    draw_message,
 )
 from kdlsr.reporting.figures.curves import DASHES, draw_curves
 from kdlsr.reporting.figures.intervals import draw_differences
@@ -24,6 +24,7 @@ from kdlsr.reporting.summary import CellSummary, Report, Search
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from kdlsr.losses.tfkd_reg import Form
 
@@ -52,26 +53,20 @@ def draw_teacher_epoch(report: Report) -> bytes:
     """
     lines = teacher_lines(report)
     if not lines:
-        return say("No student of a teacher's numbered epoch is complete.")
+        return draw_message("No student of a teacher's numbered epoch is complete.")
 
-    def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(0.65, 0.25, WIDTH - 3.1, 3.9)
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots()
         axes.set(xlabel="teacher's epoch", ylabel=f"student's test top-1 at {report.protocol}, %")
         axes.grid(axis="y")
-        axes.set_axisbelow(True)
         handles = _draw_baselines(axes, report)
         for i, (label, cells) in enumerate(lines.items()):
             handles[label] = _draw_line(axes, cells, report.protocol, COLOURS[i % len(COLOURS)])
         if star := _draw_anchors(axes, itertools.chain(*lines.values())):
             handles["the paper's (best_test)"] = star
-        where: dict[str, Any] = {
-            "loc": "upper left",
-            "bbox_to_anchor": (1.02, 1.0),
-            "borderaxespad": 0,
-        }
-        axes.legend(handles.values(), handles.keys(), frameon=False, **where)
+        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
 
-    return draw(4.75, paint)
+    return draw(paint, 4.75)
 
 
 def teacher_lines(report: Report) -> dict[str, list[CellSummary]]:
@@ -161,17 +156,16 @@ def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
     targets = {form: softened(hand_made, form) for form in forms}
     highest = max(max(p) for p in targets.values())
 
-    def paint(sheet: Sheet) -> None:
-        for place, (form, words) in enumerate(forms.items()):
-            axes = sheet.axes(0.65 + place * 4.65, 0.45, 4.1, 2.6)
-            axes.set_title(f"{form}: {words}")
+    def paint(figure: "Figure") -> None:
+        for axes, (form, meaning) in zip(figure.subplots(1, 2), forms.items(), strict=True):
+            axes.set_title(f"{form}: {meaning}")
             axes.set_ylim(0, 1.22 * highest)
             _draw_distribution(axes, targets[form])
         classes, tau = int(hand_made["classes"]), hand_made["tau"]
-        words = f"K = {classes}, tau = {tau:g}, a = {hand_made['correct_probability']:g}"
-        sheet.text(0.65, 3.72, words, color=MUTED)
+        size = f"K = {classes}, tau = {tau:g}, a = {hand_made['correct_probability']:g}"
+        figure.supxlabel(size, x=0.05, ha="left", color=MUTED, size=8.5)
 
-    return draw(3.95, paint)
+    return draw(paint, 3.95)
 
 
 def softened(hand_made: Mapping[str, float], form: "Form") -> list[float]:
@@ -206,9 +200,9 @@ def _draw_distribution(axes: "Axes", probabilities: Sequence[float]) -> None:
     place: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "color": VERMILION}
     axes.annotate(f"right: {top:.4f}", (right, top), (0, 4), **place)
     other = probabilities[0 if right else classes - 1]
-    words = f"each other: {other:.4f}\nuniform (dashed): {1 / classes:.4f}"
+    rest = f"each other: {other:.4f}\nuniform (dashed): {1 / classes:.4f}"
     corner: dict[str, Any] = {"transform": axes.transAxes, "va": "top", "color": MUTED}
-    axes.text(0.02, 0.99, words, **corner)
+    axes.text(0.02, 0.99, rest, **corner)
 
 
 def draw_search(search: Search) -> bytes:
@@ -217,56 +211,51 @@ def draw_search(search: Search) -> bytes:
     alphas = sorted({point.alpha for point in search.points})
     values = [p.value for p in search.points if p.value is not None]
     if not values:
-        return say("No point of the search is complete.")
-    height, width = 0.5 * len(alphas), min(WIDTH - 1.2, 0.95 * len(taus))
+        return draw_message("No point of the search is complete.")
+    low, span = min(values), max(values) - min(values) or 1.0
+    grid = [[math.nan] * len(taus) for _ in alphas]
+    for point in search.points:
+        if point.value is not None:
+            grid[alphas.index(point.alpha)][taus.index(point.tau)] = point.value
 
-    def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(0.75, 0.55, width, height)
+    def paint(figure: "Figure") -> None:
+        axes = figure.subplots()
         axes.set_title(search.measure, pad=10)
-        axes.set(xlabel="tau", ylabel="alpha", xlim=(-0.5, len(taus) - 0.5))
-        axes.set_ylim(-0.5, len(alphas) - 0.5)
+        axes.set(xlabel="tau", ylabel="alpha")
         axes.set_xticks(range(len(taus)), [f"{tau:g}" for tau in taus])
         axes.set_yticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
+        # The palest and the darkest blue would not carry ink.
+        shades: Any = {"cmap": "Blues", "vmin": low - 0.1 * span, "vmax": low + 1.2 * span}
+        shades |= {"edgecolor": "white", "linewidth": 3}
+        axes.pcolormesh(range(len(taus)), range(len(alphas)), grid, **shades)
         for point in search.points:
             where = (taus.index(point.tau), alphas.index(point.alpha))
-            share = _share(point.value, min(values), max(values))
-            _draw_point(axes, where, point.value, share, point.key == search.best)
-        sheet.text(0.75, height + 1.15, _search_words(search), color=MUTED)
+            is_dark = point.value is not None and point.value > low + 0.72 * span
+            _draw_point(axes, where, point.value, is_dark, point.key == search.best)
+        figure.supxlabel(_choice(search), x=0.05, ha="left", color=MUTED, size=8.5)
 
-    return draw(height + 1.4, paint, max(width + 1.2, 4.8))
-
-
-def _share(value: float | None, low: float, high: float) -> float | None:
-    """Returns where a value lies between the lowest and the highest, from 0 to 1."""
-    if value is None:
-        return None
-    return (value - low) / (high - low) if high > low else 0.5
+    return draw(paint, 0.5 * len(alphas) + 1.4, max(min(WIDTH, 0.95 * len(taus) + 1.2), 4.8))
 
 
 def _draw_point(
-    axes: "Axes", where: tuple[int, int], value: float | None, share: float | None, best: bool
+    axes: "Axes", where: tuple[int, int], value: float | None, is_dark: bool, is_best: bool
 ) -> None:
-    from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
     x, y = where
-    colour = "white" if share is None else colormaps["Blues"](0.08 + 0.77 * share)
-    edge: dict[str, Any] = (
-        {"edgecolor": VERMILION, "linewidth": 2.6} if best else {"edgecolor": "white"}
-    )
-    axes.add_patch(
-        Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=colour, zorder=2 + best, **edge)
-    )
-    ink = "white" if share is not None and share > 0.72 else INK
-    words = "not complete" if value is None else f"{value:.2f}"
-    style: dict[str, Any] = {"weight": "bold"} if best else {}
+    if is_best:
+        frame: Any = {"edgecolor": VERMILION, "facecolor": "none", "linewidth": 2.6, "zorder": 3}
+        axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, **frame))
+    text = "not complete" if value is None else f"{value:.2f}"
+    style: Any = {"weight": "bold"} if is_best else {}
     size = 6.5 if value is None else 8.5
-    axes.text(x, y, words, ha="center", va="center", color=ink, size=size, zorder=4, **style)
+    colour = "white" if is_dark else INK
+    axes.text(x, y, text, ha="center", va="center", color=colour, size=size, zorder=4, **style)
 
 
-def _search_words(search: Search) -> str:
+def _choice(search: Search) -> str:
     chosen = next((p for p in search.points if p.key == search.best), None)
     if chosen is None:
         return "Nothing is chosen."

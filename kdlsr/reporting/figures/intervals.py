@@ -3,32 +3,33 @@
 What is claimed was decided in `statistics`; here it is only drawn.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from kdlsr.reporting import formatting
 from kdlsr.reporting.figures.canvas import (
     BLUE,
+    HIGHEST,
     INK,
     MINUS,
     MUTED,
     RULE,
     VERMILION,
-    WIDTH,
-    Sheet,
     draw,
-    say,
+    draw_message,
     shortened,
-    signed,
 )
+from kdlsr.reporting.figures.curves import left_out
 from kdlsr.reporting.statistics import Difference
 from kdlsr.reporting.summary import CellSummary, Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
-LINE, HEADING = 0.215, 0.32  # inches
-TOP, BOTTOM = 0.55, 0.6
-PLOT_LEFT, PLOT_WIDTH = 3.35, 3.75
+LINE_HEIGHT, AROUND = 0.215, 1.1  # inches: of a line, and of all that is around the lines
 NOTHING = "No differences to draw: nothing that could be compared is complete."
 
 
@@ -76,29 +77,40 @@ def _entries(cell: CellSummary) -> list[Entry]:
     return [Entry(f"{cell.name} {MINUS} {c.name}", c.difference, is_c) for c, is_c in compared]
 
 
-def draw_differences(report: Report) -> bytes:
-    """Returns the interval plot of a report as PNG."""
-    found = sections(report)
-    if not found:
-        return say(NOTHING)
-    lines = sum(len(section.entries) for section in found)
-    body = lines * LINE + len(found) * HEADING
-    low, high = axis_range([e for section in found for e in section.entries])
+Line = Entry | str  # what is compared, or the heading of such lines
 
-    def paint(sheet: Sheet) -> None:
-        axes = sheet.axes(PLOT_LEFT, TOP, PLOT_WIDTH, body)
-        axes.set(xlim=(low, high), ylim=(body, 0), yticks=[])
+
+def draw_differences(report: Report) -> bytes:
+    """Returns the interval plot of a report as PNG.
+
+    Of a report of thousands of differences it shows the first, and says how many it leaves out.
+    """
+    every: list[Line] = []
+    for section in sections(report):
+        every += [section.heading, *section.entries]
+    if not every:
+        return draw_message(NOTHING)
+    lines = every[: int((HIGHEST - AROUND) / LINE_HEIGHT)]
+    entries = [line for line in lines if isinstance(line, Entry)]
+
+    height = AROUND + LINE_HEIGHT * len(lines)
+
+    def paint(figure: "Figure") -> None:
+        edges = {"left": 0.35, "right": 0.745, "top": 1 - 0.5 / height, "bottom": 0.6 / height}
+        axes = figure.subplots(gridspec_kw=edges)
+        axes.set(xlim=axis_range(entries), ylim=(len(lines) - 0.5, -0.5), yticks=[])
+        axes.set_xlabel(f"difference of test top-1 at {report.protocol}, points")
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
         axes.grid(axis="x")
-        axes.set_axisbelow(True)
-        axes.set_xlabel(f"difference of test top-1 at {report.protocol}, points")
-        _legend(sheet)
-        top = 0.0
-        for section in found:
-            top = _draw_section(sheet, axes, section, top)
+        _write_lines(axes, lines)
+        _draw_intervals(axes, [(y, i) for y, i in enumerate(lines) if isinstance(i, Entry)])
+        figure.legend(handles=_legend(), loc="upper left", ncols=5, fontsize=7.8,
+                      labelcolor=MUTED, handletextpad=0, columnspacing=1)  # fmt: skip
+        if len(every) > len(lines):
+            figure.text(0.02, 0.1 / height, left_out(len(every) - len(lines), "lines"), color=MUTED)
 
-    return draw(TOP + body + BOTTOM, paint)
+    return draw(paint, height, layout=None)
 
 
 def axis_range(entries: list[Entry]) -> tuple[float, float]:
@@ -111,70 +123,73 @@ def axis_range(entries: list[Entry]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _draw_section(sheet: Sheet, axes: "Axes", section: Section, top: float) -> float:
-    """Draws a heading and its lines from `top` inches below the axes' edge; returns the end."""
-    y = TOP + top
-    sheet.line(0.15, WIDTH - 0.15, y + 0.06, color=RULE, linewidth=0.6)
-    sheet.text(0.15, y + HEADING / 2 + 0.04, shortened(section.heading, 50), weight="bold")
-    top += HEADING
-    for entry in section.entries:
-        middle = top + LINE / 2
-        _draw_interval(axes, entry, middle)
-        sheet.text(0.3, TOP + middle, shortened(entry.label, 46))
-        sheet.text(PLOT_LEFT + PLOT_WIDTH + 0.12, TOP + middle, _numbers(entry.difference))
-        sheet.text(WIDTH - 0.15, TOP + middle, _verdict(entry.difference), ha="right", color=MUTED)
-        top += LINE
-    return top
+def _write_lines(axes: "Axes", lines: Sequence[Line]) -> None:
+    """Writes what is compared to the left of each line, and the figures to its right."""
+    beside = axes.get_yaxis_transform()  # across in widths of the axes, down in lines
+    style: Any = {"va": "center", "transform": beside}
+    for y, line in enumerate(lines):
+        if isinstance(line, Entry):
+            axes.text(-0.015, y, shortened(line.label, 46), ha="right", **style)
+            axes.text(1.02, y, _figures(line.difference), **style)
+        else:
+            axes.text(-0.015, y, shortened(line, 44), ha="right", weight="bold", **style)
+    headings = [y - 0.5 for y, line in enumerate(lines) if isinstance(line, str)]
+    rule: Any = {"color": RULE, "linewidth": 0.6, "zorder": 0, "clip_on": False}
+    axes.hlines(headings, -0.87, 1.62, transform=beside, **rule)
 
 
-def _draw_interval(axes: "Axes", entry: Entry, y: float) -> None:
-    colour = VERMILION if entry.is_control else BLUE
+def _draw_intervals(axes: "Axes", entries: Sequence[tuple[int, Entry]]) -> None:
+    """Draws all marks of a kind at once: a report can have hundreds of intervals."""
     left, right = axes.get_xlim()
-    low, high = (min(max(end, left), right) for end in entry.ends)
-    mean, verdict = entry.difference.mean, entry.difference.verdict
-    if entry.difference.welch is not None:
-        axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-    for end, edge, marker in ((entry.ends[0], left, "<"), (entry.ends[1], right, ">")):
-        if not left <= end <= right and min(max(end, left), right) == edge:
-            axes.plot([edge], [y], marker, color=colour, markersize=5, clip_on=False)
-    if not left <= mean <= right:
-        return
+    marks: dict[tuple[str, str, str, float], list[tuple[float, int]]] = {}
+    for y, entry in entries:
+        colour = VERMILION if entry.is_control else BLUE
+        low, high = entry.ends
+        for is_beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):
+            if is_beyond:
+                marks.setdefault((marker, colour, colour, 5), []).append((edge, y))
+        if left <= entry.difference.mean <= right:
+            marks.setdefault(_mark(entry, colour), []).append((entry.difference.mean, y))
+    tested = [(y, entry) for y, entry in entries if entry.difference.welch]
+    axes.hlines(
+        [y for y, _ in tested],
+        [min(max(entry.ends[0], left), right) for _, entry in tested],
+        [min(max(entry.ends[1], left), right) for _, entry in tested],
+        colors=[VERMILION if entry.is_control else BLUE for _, entry in tested],
+        linewidth=1.6,
+    )
+    for (marker, colour, fill, size), points in marks.items():
+        style: Any = {"color": colour, "markerfacecolor": fill, "markersize": size}
+        axes.plot(*zip(*points, strict=True), marker, clip_on=marker not in "<>", zorder=3, **style)
+
+
+def _mark(entry: Entry, colour: str) -> tuple[str, str, str, float]:
+    """Returns the marker of a mean, its colour, what fills it, and its size."""
+    verdict = entry.difference.verdict
     if verdict == "unclaimed":
-        axes.plot([mean], [y], "x", color=colour, markersize=5)
-        return
+        return "x", colour, colour, 5
     fill = "white" if verdict == "no difference shown" else colour
-    marker = "D" if entry.is_control else "o"
-    size = 4.6 if entry.is_control else 5.6
-    axes.plot([mean], [y], marker, color=colour, markersize=size, markerfacecolor=fill)
+    return ("D", colour, fill, 4.6) if entry.is_control else ("o", colour, fill, 5.6)
 
 
-def _numbers(difference: Difference) -> str:
-    mean = signed(difference.mean)
-    if difference.welch is None:
-        return mean
-    return f"{mean} [{signed(difference.welch.low)}, {signed(difference.welch.high)}]"
+def _figures(difference: Difference) -> str:
+    """Returns a difference, its interval and its verdict."""
+    verdict = difference.verdict.removeprefix("no difference ").replace("shown", "not shown")
+    return f"{formatting.figures(difference)}  {verdict}".replace("-", MINUS)
 
 
-def _verdict(difference: Difference) -> str:
-    short = {"no difference shown": "not shown"}
-    return short.get(difference.verdict, difference.verdict)
-
-
-def _legend(sheet: Sheet) -> None:
+def _legend() -> "list[Line2D]":
     from matplotlib.lines import Line2D
 
-    y = 1 - 0.25 / sheet.height
-    left = 0.2
-    for marker, colour, fill, words, width in (
-        ("o", BLUE, BLUE, "against the baseline", 1.6),
-        ("D", VERMILION, VERMILION, "against a control", 1.45),
-        ("o", MUTED, MUTED, "filled: beats or below (after Holm)", 2.45),
-        ("o", MUTED, "white", "open: no difference shown", 1.95),
-        ("x", MUTED, MUTED, "n = 1 or no variance: unclaimed", 1.9),
-    ):
-        where = ([left / WIDTH], [y])
-        artist = Line2D(*where, marker=marker, color=colour, markerfacecolor=fill, markersize=5)
-        artist.set(linestyle="none", transform=sheet.figure.transFigure)
-        sheet.figure.add_artist(artist)
-        sheet.text(left + 0.1, 0.25, words, color=MUTED, size=7.8)
-        left += width
+    marks = (
+        ("o", BLUE, BLUE, "against the baseline"),
+        ("D", VERMILION, VERMILION, "against a control"),
+        ("o", MUTED, MUTED, "filled: beats or below (after Holm)"),
+        ("o", MUTED, "white", "open: no difference shown"),
+        ("x", MUTED, MUTED, "n = 1 or no variance: unclaimed"),
+    )
+    style: Any = {"linestyle": "none", "markersize": 5}
+    return [
+        Line2D([], [], marker=marker, color=colour, markerfacecolor=fill, label=text, **style)
+        for marker, colour, fill, text in marks
+    ]

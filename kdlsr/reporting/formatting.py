@@ -1,9 +1,10 @@
-"""How numbers and verdicts are put in words: the same in every rendering.
+"""How numbers, verdicts and states are written: the same in every rendering.
 
 Plain text only: what a language needs escaped is escaped by its own rendering.
 """
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 
 from kdlsr.reporting.statistics import Difference, Estimate, Interval, Verdict
 from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
@@ -88,6 +89,18 @@ def figures(found: Difference) -> str:
     return f"{signed(found.mean)}{shown}"
 
 
+def tests(found: Difference) -> tuple[str, ...]:
+    """Returns a difference, Welch's interval, p before and after Holm, and the paired test's."""
+    return (
+        signed(found.mean),
+        interval(found.welch),
+        p_value(found.p),
+        p_value(found.p_holm),
+        interval(found.paired),
+        p_value(found.paired.p if found.paired else None),
+    )
+
+
 def versus(found: Difference) -> str:
     """Returns `+0.84 [+0.21, +1.47] beats`: the difference, Welch's interval, the verdict."""
     return f"{figures(found)} {verdict(found)}"
@@ -98,7 +111,7 @@ def has_results(cell: CellSummary) -> bool:
     return any(found is not None for found in cell.estimates.values())
 
 
-def shortfall(cell: CellSummary) -> str:
+def why_incomplete(cell: CellSummary) -> str:
     """Says what a cell lacks and why; empty for a complete cell."""
     if cell.state == "complete":
         return ""
@@ -124,7 +137,7 @@ def top1(cell: CellSummary, protocol: str) -> str:
     found = cell.estimates.get(protocol)
     if found is not None:
         return spread(found)
-    return NOTHING if has_results(cell) else shortfall(cell) or NOTHING
+    return NOTHING if has_results(cell) else why_incomplete(cell) or NOTHING
 
 
 def versus_baseline(cell: CellSummary) -> str:
@@ -151,15 +164,17 @@ def comparisons(cell: CellSummary) -> list[Comparison]:
 def answer(cell: CellSummary) -> str:
     """Says whether the method beats its baseline, and whether it beats its controls."""
     if not has_results(cell):
-        return shortfall(cell)
-    said = []
+        return why_incomplete(cell)
+    answers = []
     if cell.baseline:
-        said.append(_TOWARDS[cell.baseline.difference.verdict].format("its baseline"))
+        answers.append(_TOWARDS[cell.baseline.difference.verdict].format("its baseline"))
     for control in cell.controls:
         towards = f"its control ({control.name})"
-        said.append(_TOWARDS[control.difference.verdict].format(towards))
-    said += [f"not compared with {other}" for other in cell.uncompared]
-    return "; ".join([*said, *([shortfall(cell)] if shortfall(cell) else [])]) or NOTHING
+        answers.append(_TOWARDS[control.difference.verdict].format(towards))
+    answers += [f"not compared with {other}" for other in cell.uncompared]
+    return (
+        "; ".join([*answers, *([why_incomplete(cell)] if why_incomplete(cell) else [])]) or NOTHING
+    )
 
 
 def headline(report: Report) -> str:
@@ -216,8 +231,8 @@ def compatible(target: Target | None) -> str:
     held = target.compatibility
     if held is None:
         return "not judged"
-    words = "compatible" if held.compatible else "not compatible"
-    return f"{signed(held.difference)} {words} (within {number(held.tolerance)})"
+    judged = "compatible" if held.compatible else "not compatible"
+    return f"{signed(held.difference)} {judged} (within {number(held.tolerance)})"
 
 
 def grades(report: Report) -> str:
@@ -227,9 +242,20 @@ def grades(report: Report) -> str:
     return f"Grade of the paper's value: {'; '.join(explained)}." if explained else ""
 
 
-def place(cell: CellSummary) -> str:
+def position(cell: CellSummary) -> str:
     """Returns a cell's row and column, `weak, Tf-KD_reg`."""
     return one_line(", ".join(part for part in (cell.row, cell.column) if part))
+
+
+def command_line(overrides: Iterable[str]) -> str:
+    """Returns the `kdlsr.train` command of one run, quoted for a shell."""
+    return f"python -m kdlsr.train {shlex.join(overrides)}"
+
+
+def failed_commands(cells: Iterable[CellSummary]) -> list[str]:
+    """Returns the commands of the runs that failed, each once."""
+    failed = (run for cell in cells for run in cell.runs if run.state == "failed")
+    return list(dict.fromkeys(command_line(run.overrides) for run in failed))
 
 
 def one_line(text: str) -> str:

@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kdlsr.reporting import formatting
 from kdlsr.reporting.statistics import Difference
-from kdlsr.reporting.summarise import command_line
 from kdlsr.reporting.summary import CellSummary, Report
-from kdlsr.reporting.text import words
 
 WIDTH = 80
 _STYLES = {"beats": "green", "below": "red"}
@@ -23,22 +22,22 @@ _SPREAD = 16  # columns of `97.40 ± 0.20 (3)`
 
 def print_report(console: Console, report: Report) -> None:
     """Prints the report, its first line first, its caveats last."""
-    _say(console, report.first_line)
-    _say(console, report.title, style="bold")
+    _print_paragraph(console, report.first_line)
+    _print_paragraph(console, report.title, style="bold")
     _print_answers(console, report)
     _print_top1(console, report)
     _print_unfinished(console, report)
-    if words.chosen(report):
-        _say(console, words.chosen(report), style="bold")
-    for text in (*report.caveats, words.grades(report)):
+    if formatting.chosen(report):
+        _print_paragraph(console, formatting.chosen(report), style="bold")
+    for text in (*report.caveats, formatting.grades(report)):
         if text:
-            _say(console, f"- {text}")
+            _print_paragraph(console, f"- {text}")
 
 
-def _say(console: Console, text: str, style: str = "") -> None:
+def _print_paragraph(console: Console, text: str, style: str = "") -> None:
     """Prints one paragraph, folded at the console's width or at 80 where that is wider."""
     width = min(console.width, WIDTH)
-    shown = Text(words.one_line(text), style=style, overflow="fold")
+    shown = Text(formatting.one_line(text), style=style, overflow="fold")
     console.print(shown, soft_wrap=False, width=width, highlight=False)
 
 
@@ -72,39 +71,39 @@ def _print_by_place(
     places: dict[str, list[CellSummary]] = {}
     for cell in cells:
         group = f"{cell.group}: " if cell.group else ""
-        places.setdefault(f"{group}{words.place(cell)}", []).append(cell)
+        places.setdefault(f"{group}{formatting.position(cell)}", []).append(cell)
     for heading, members in places.items():
-        _say(console, heading, style="bold")
+        _print_paragraph(console, heading, style="bold")
         _print_rows(console, widths, [[Text(f"  {c.name}"), *values(c)] for c in members])
 
 
 def _print_answers(console: Console, report: Report) -> None:
     """Prints, per method, whether it beats its baseline and its controls."""
     methods = [cell for cell in report.cells if cell.kind == "method"]
-    if not any(words.comparisons(cell) for cell in methods):
+    if not any(formatting.comparisons(cell) for cell in methods):
         return
     console.print()
     title = f"Does it beat its baseline, and its control? ({report.protocol}, Welch's 95 %)"
-    _say(console, title, style="bold")
+    _print_paragraph(console, title, style="bold")
     _print_by_place(console, ("vs baseline", "vs control"), _VERSUS, methods, _versus)
     console.print()
-    _say(console, words.headline(report))
+    _print_paragraph(console, formatting.headline(report))
 
 
 def _versus(cell: CellSummary) -> list[Text]:
-    if not words.has_results(cell):
-        return [Text(_state(cell)), Text(words.NOTHING)]
+    if not formatting.has_results(cell):
+        return [Text(_state(cell)), Text(formatting.NOTHING)]
     several = len(cell.controls) + len(cell.uncompared) > 1
     controls = [_verdict(c.difference, c.name if several else "") for c in cell.controls]
     controls += [Text(other) for other in cell.uncompared]
-    baseline = _verdict(cell.baseline.difference) if cell.baseline else Text(words.NOTHING)
-    return [baseline, Text("\n").join(controls) if controls else Text(words.NOTHING)]
+    baseline = _verdict(cell.baseline.difference) if cell.baseline else Text(formatting.NOTHING)
+    return [baseline, Text("\n").join(controls) if controls else Text(formatting.NOTHING)]
 
 
 def _verdict(found: Difference, name: str = "") -> Text:
     """Returns a difference with the verdict, and what it is to, on lines of their own."""
-    verdict = Text(words.verdict(found), style=_STYLES.get(found.verdict, ""))
-    lines = [Text(words.figures(found)), verdict]
+    verdict = Text(formatting.verdict(found), style=_STYLES.get(found.verdict, ""))
+    lines = [Text(formatting.figures(found)), verdict]
     return Text("\n").join([Text(f"{name}:"), *lines] if name else lines)
 
 
@@ -112,7 +111,7 @@ def _print_top1(console: Console, report: Report) -> None:
     has_target = any(cell.target for cell in report.cells)
     head = [*report.protocols, *(["paper (grade)"] if has_target else [])]
     console.print()
-    _say(console, "Test top-1 %, mean ± standard deviation (n)", style="bold")
+    _print_paragraph(console, "Test top-1 %, mean ± standard deviation (n)", style="bold")
     _print_by_place(
         console, head, _SPREAD, report.cells, lambda cell: _values(report, cell, has_target)
     )
@@ -120,34 +119,30 @@ def _print_top1(console: Console, report: Report) -> None:
 
 
 def _values(report: Report, cell: CellSummary, has_target: bool) -> list[Text]:
-    found = [words.top1(cell, protocol) for protocol in report.protocols]
-    if not words.has_results(cell):
-        found = [_state(cell), *[words.NOTHING] * (len(found) - 1)]
+    found = [formatting.top1(cell, protocol) for protocol in report.protocols]
+    if not formatting.has_results(cell):
+        found = [_state(cell), *[formatting.NOTHING] * (len(found) - 1)]
     if has_target:
         judged = cell.target is not None and cell.target.compatibility is not None
-        found.append(words.paper(cell.target))
-        found[-1] += f"\n{words.compatible(cell.target)}" if judged else ""
+        found.append(formatting.paper(cell.target))
+        found[-1] += f"\n{formatting.compatible(cell.target)}" if judged else ""
     return [Text(text) for text in found]
 
 
 def _state(cell: CellSummary) -> str:
-    """Says in a word why a cell has no value; the reason in full stands below the tables."""
-    return words.shortfall(cell).partition(":")[0] or words.NOTHING
+    """Returns in a word why a cell has no value; the reason in full stands below the tables."""
+    return formatting.why_incomplete(cell).partition(":")[0] or formatting.NOTHING
 
 
 def _print_unfinished(console: Console, report: Report) -> None:
     """Prints what is not complete and why, and the commands of the runs that failed."""
     for cell in report.cells:
-        why = words.shortfall(cell)
+        why = formatting.why_incomplete(cell)
         if why:
-            _say(console, f"{words.place(cell)}, {cell.name}: {why}", style="red")
-    failed = {
-        command_line(run.overrides): None
-        for cell in report.cells
-        for run in cell.runs
-        if run.state == "failed"
-    }
-    for command in failed:
+            _print_paragraph(
+                console, f"{formatting.position(cell)}, {cell.name}: {why}", style="red"
+            )
+    for command in formatting.failed_commands(report.cells):
         for line in shell_lines(command, WIDTH - 2):
             console.print(Text(f"  {line}", overflow="fold"), soft_wrap=False, highlight=False)
 

@@ -1,0 +1,237 @@
+"""A report's cells as plain values, for programs to read: nested for JSON, flat for CSV.
+
+The flat columns are picked out of the nested cells, so that all say the same; the tracker's table
+is the flat one. Keys follow `summary` and `statistics`, whose docstrings say what they hold. Left
+out are a run's config and history, which stand in its own folder.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from kdlsr.reporting import formatting
+from kdlsr.reporting.statistics import Difference, Estimate
+from kdlsr.reporting.summary import MEASURES, PROTOCOLS, CellSummary, Comparison, Report
+
+SCHEMA = 1
+Value = str | float | int | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the flat table: what it holds, and where that is in a nested cell."""
+
+    meaning: str
+    path: tuple[str | int, ...]
+
+    def pick(self, cell: Mapping[str, Any]) -> Value:
+        """Returns its value in a cell; None where nothing is known, of a list how many it has."""
+        value: Any = cell
+        for step in self.path:
+            if isinstance(step, int):
+                value = value[step] if step < len(value) else None
+            else:
+                value = value.get(step)
+            if value is None:
+                return None
+        return len(value) if isinstance(value, list) else value
+
+
+_PLACE = {
+    "key": "unique in the table",
+    "group": "the part of the table it is in",
+    "row": "heading of its row",
+    "column": "heading of its column",
+    "name": "baseline, a form, or what a control is",
+    "kind": "baseline, method, control or cell",
+    "state": "complete, partial, failed, not run or omitted",
+    "why": "why it is not complete",
+    "runs": "how many runs it has",
+}
+_ESTIMATE = {
+    "mean": "mean over its complete runs",
+    "deviation": "standard deviation over them, n - 1 in the denominator",
+    "n": "how many they are",
+}
+_COMPARISON = {
+    "key": (("key",), "the key of the cell that is subtracted"),
+    "difference": (("difference",), "mean top-1 of this cell minus that one's, points"),
+    "low": (("welch", "low"), "of Welch's 95 % interval"),
+    "high": (("welch", "high"), "of Welch's 95 % interval"),
+    "df": (("welch", "df"), "Welch-Satterthwaite's degrees of freedom"),
+    "p": (("welch", "p"), "Welch's, two-sided"),
+    "p_holm": (("p_holm",), "after Holm's correction over all differences of the table"),
+    "paired_low": (("paired", "low"), "of the 95 % interval of the differences by seed"),
+    "paired_high": (("paired", "high"), "of the 95 % interval of the differences by seed"),
+    "paired_p": (("paired", "p"), "two-sided"),
+    "verdict": (("verdict",), "beats, below, no difference shown or unclaimed"),
+}
+_PAPER = {
+    "paper_accuracy": (("accuracy",), "the paper's top-1, percent"),
+    "paper_deviation": (("deviation",), "as printed"),
+    "paper_grade": (
+        ("grade",),
+        "of evidence: P primary, S secondary, V read off a figure, D derived",
+    ),
+    "paper_difference": (
+        ("compatibility", "difference"),
+        "ours minus the paper's at best_test, points",
+    ),
+    "paper_tolerance": (
+        ("compatibility", "tolerance"),
+        "the largest difference that is compatible",
+    ),
+    "paper_compatible": (("compatibility", "compatible"), "true or false"),
+}
+
+
+def columns(report: Report) -> dict[str, Column]:
+    """Returns the columns of the flat table by name, in their order.
+
+    All reports have the same but for `control_2`, `control_3`, ..., which follow where a cell of
+    the report has so many controls.
+    """
+    found = {name: Column(meaning, (name,)) for name, meaning in _PLACE.items()}
+    for protocol in PROTOCOLS:
+        found |= _estimate_columns("top1", protocol, f"test top-1 at {protocol}, percent: ")
+        half_width = Column(
+            "of the mean's 95 % interval (Student's t)", ("top1", protocol, "half_width")
+        )
+        found[f"{protocol}_half_width"] = half_width
+    for name in (*MEASURES, "agreement", "kl"):
+        meaning = f"{formatting.MEASURE_NAMES[name]} at {report.protocol}: "
+        found |= _estimate_columns("measures", name, meaning)
+    found |= _comparison_columns("baseline", ("baseline",), report.protocol)
+    most = max((len(cell.controls) for cell in report.cells), default=0)
+    for i in range(max(1, most)):
+        found |= _comparison_columns(f"control_{i + 1}", ("controls", i), report.protocol)
+    found |= {name: Column(meaning, ("paper", *path)) for name, (path, meaning) in _PAPER.items()}
+    return found | {"note": Column("what is to be known of the cell", ("note",))}
+
+
+def _estimate_columns(part: str, name: str, meaning: str) -> dict[str, Column]:
+    return {f"{name}_{key}": Column(meaning + m, (part, name, key)) for key, m in _ESTIMATE.items()}
+
+
+def _comparison_columns(name: str, path: tuple[str | int, ...], protocol: str) -> dict[str, Column]:
+    against = f"against its {name} at {protocol}: "
+    return {
+        f"{name}_{key}": Column(against + meaning, (*path, *inner))
+        for key, (inner, meaning) in _COMPARISON.items()
+    }
+
+
+def records(report: Report) -> list[dict[str, Value]]:
+    """Returns a row per cell, each with all of `columns`; None where nothing is known."""
+    wanted = columns(report)
+    return [
+        {name: column.pick(cell) for name, column in wanted.items()}
+        for cell in map(_cell, report.cells)
+    ]
+
+
+def render_csv(report: Report) -> str:
+    """Returns the table at full precision; what is not known is empty.
+
+    The first line is a comment that says which profile made it, the second the header: in pandas,
+    `read_csv(path, skiprows=1)`.
+    """
+    text = io.StringIO()
+    text.write(f"# {formatting.one_line(report.first_line)}\n")
+    writer = csv.DictWriter(text, list(columns(report)), lineterminator="\n")
+    writer.writeheader()
+    for record in records(report):
+        writer.writerow({name: _shown(value) for name, value in record.items()})
+    return text.getvalue()
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return formatting.one_line(value)
+    return "" if value is None else repr(value)
+
+
+def render_json(report: Report) -> str:
+    """Returns the report, equal for equal reports to the byte.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    apart = ("cells", "first_line", "search")
+    rest = {f.name: getattr(report, f.name) for f in fields(report) if f.name not in apart}
+    values = {
+        "first_line": report.first_line,
+        "schema": SCHEMA,
+        **rest,
+        "search": asdict(report.search) if report.search else None,
+        "cells": [_cell(cell) for cell in report.cells],
+        "table_csv_columns": {name: c.meaning for name, c in columns(report).items()},
+    }
+    return json.dumps(values, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _cell(cell: CellSummary) -> dict[str, Any]:
+    return {
+        "key": cell.key,
+        "group": cell.group,
+        "row": cell.row,
+        "column": cell.column,
+        "name": cell.name,
+        "kind": cell.kind,
+        "state": cell.state,
+        "why": formatting.why_incomplete(cell) or None,
+        "answer": formatting.answer(cell) if cell.kind == "method" else None,
+        "top1": {name: _estimate(found) for name, found in cell.estimates.items()},
+        "measures": {name: _estimate(found) for name, found in cell.measures.items()},
+        "baseline": _comparison(cell.baseline) if cell.baseline else None,
+        "controls": [_comparison(control) for control in cell.controls],
+        "uncompared": list(cell.uncompared),
+        "paper": asdict(cell.target) if cell.target else None,
+        "teacher_epoch": cell.teacher_epoch,
+        "note": cell.note,
+        "runs": _runs(cell),
+    }
+
+
+def _estimate(found: Estimate | None) -> dict[str, Any] | None:
+    return {**asdict(found), "n": found.n} if found else None
+
+
+def _comparison(found: Comparison) -> dict[str, Any]:
+    return {"key": found.key, "name": found.name, **_difference(found.difference)}
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {
+        "difference": found.mean,
+        "verdict": found.verdict,
+        "welch": asdict(found.welch) if found.welch else None,
+        "p_holm": found.p_holm,
+        "paired": asdict(found.paired) if found.paired else None,
+    }
+
+
+def _runs(cell: CellSummary) -> list[dict[str, Any]]:
+    """Returns the runs, those that are complete with their own top-1 by protocol."""
+    complete = [run.run_id for run in cell.runs if run.state == "complete"]
+    top1: dict[str, dict[str, float]] = {run_id: {} for run_id in complete}
+    for protocol, found in cell.estimates.items():
+        for run_id, value in zip(complete, found.values if found else (), strict=found is not None):
+            top1[run_id][protocol] = value
+    return [
+        {
+            "seed": run.seed,
+            "run_id": run.run_id,
+            "state": run.state,
+            "error": run.error,
+            "command": formatting.command_line(run.overrides),
+            "top1": top1.get(run.run_id),
+            "teacher": dict(run.teacher) if run.teacher else None,
+        }
+        for run in cell.runs
+    ]

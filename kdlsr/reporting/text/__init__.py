@@ -1,1 +1,0 @@
-"""A report in words: Markdown, LaTeX, CSV, JSON, the terminal, and the wording of them all."""
