@@ -18,7 +18,9 @@ from kdlsr.config.compose import (
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import Seed, read_tracker_section
-from kdlsr.tables.schema import Form, Method, Profile, Table, find_tables, read_profile
+from kdlsr.tables.methods import check_forms, find_method
+from kdlsr.tables.reading import find_tables, read_profile
+from kdlsr.tables.schema import Profile, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +41,7 @@ class Choices:
         table: a file of experiments/ without suffix, a folder of them, or a list of either.
         mode: run; plan and list start nothing; report renders what is there.
         seeds: how many, or which; null: the profile's.
-        forms: of each method.
+        forms: of each method; null: all that its loss has.
         methods: rows of these methods only; null: all.
         controls: whether each form's controls are run too.
         protocol: by which differences are judged; null: `best_val` where there is a
@@ -49,14 +51,14 @@ class Choices:
     table: str | tuple[str, ...] = ()
     mode: Literal["run", "plan", "list", "report"] = "run"
     seeds: Annotated[int, AtLeast(1)] | tuple[Seed, ...] | None = None
-    forms: tuple[Form, ...] = ("as_released", "as_written", "standard")
-    methods: tuple[Method, ...] | None = None
+    forms: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
     controls: bool = True
     protocol: Literal["last", "best_test", "best_val"] | None = None
 
     def __post_init__(self) -> None:
-        if not self.forms:
-            raise ValueError("forms is empty; expected as_released, as_written, standard")
+        if self.forms is not None and not self.forms:
+            raise ValueError("forms is empty; expected null, or a list of them")
         if isinstance(self.seeds, tuple) and not self.seeds:
             raise ValueError("seeds is empty; expected how many, or a list of them")
 
@@ -91,13 +93,17 @@ def read_choices(line: CommandLine) -> Choices:
     """Composes and checks what the user chose, the profile apart.
 
     Raises:
-        UserError: an unknown key, a value out of range.
+        UserError: an unknown key, a value out of range, a method or form that does not exist.
     """
     composed = compose_config(line.own.without("profile").texts(), "reproduce")
     values = {k: v for k, v in composed.items() if k != "profile"}
     if values["table"] == "???":
         values["table"] = ()
-    return build(Choices, values, "")
+    choices = build(Choices, values, "")
+    check_forms(choices.forms or ())
+    for method in choices.methods or ():
+        find_method(method, "methods")
+    return choices
 
 
 def choose_profile(line: CommandLine, tables: Sequence[Table]) -> Profile:

@@ -17,7 +17,7 @@ from kdlsr.config.schema import read_config
 from kdlsr.losses.lsr import LabelSmoothing
 from kdlsr.losses.tfkd_reg import TeacherFreeRegularization
 from kdlsr.runs.plan import Run, plan_run
-from kdlsr.tables import schema
+from kdlsr.tables import reading
 from kdlsr.tables.index import (
     IndexRow,
     gpu_hours,
@@ -28,7 +28,8 @@ from kdlsr.tables.index import (
     updated,
 )
 from kdlsr.tables.planning import Plan, PlannedCell, Request, plan_tables
-from kdlsr.tables.schema import Table, read_setting, read_table, table_names
+from kdlsr.tables.reading import read_setting, read_table, table_names
+from kdlsr.tables.schema import Table
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 NAMES = table_names()
@@ -128,7 +129,7 @@ def mistyped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         text = (EXPERIMENTS / name).read_text()
         (folder / name).write_text(change(text) if "table9" in name else text)
-    monkeypatch.setattr(schema, "shipped_folder", lambda name: tmp_path / name)
+    monkeypatch.setattr(reading, "shipped_folder", lambda name: tmp_path / name)
     with pytest.raises(UserError) as error:
         read_table("yuan2020/table9")
     return str(error.value)
@@ -142,7 +143,11 @@ def mistyped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: Callable[[
             "tua: 40",
             "unknown key experiments/yuan2020/table9.cells[0].tua; nearest: tau",
         ),
-        ("method: tfkd_reg", "method: tfkd_rge", "cells[0].method='tfkd_rge' is not possible"),
+        (
+            "method: tfkd_reg",
+            "method: tfkd_rge",
+            "cells[0].method='tfkd_rge' is not possible; nearest: tfkd_reg",
+        ),
         ("network: MobileNetV2", "network: MobilNetV2", "nearest: MobileNetV2"),
         ("teacher: ResNet50", "teacher: ResNet5", "nearest: ResNet50"),
         ("alpha: 0.95", "alpha: 1.95", "expected a number in [0, 1]"),
@@ -278,7 +283,12 @@ def test_tables_1_4_5_and_9_share_baselines_and_teachers() -> None:
 def test_tfkd_reg_of_mobilenetv2_is_the_released_row_with_its_two_controls() -> None:
     cell = cell_of(9, "MobileNetV2", "Tf-KD_reg", "as_released")
     assert cell.runs[0].loss == TeacherFreeRegularization(
-        alpha=0.95, tau=40, correct_probability=0.99, form="as_released", multiplier=1
+        num_classes=100,
+        alpha=0.95,
+        tau=40,
+        correct_probability=0.99,
+        form="as_released",
+        multiplier=1,
     )
     by_key = {c.key: c.runs[0] for c in planned(9).tables[0].cells if c.runs}
     scaled, smoothed = (by_key[key] for key in cell.controls)

@@ -20,6 +20,10 @@ from torch.nn import functional as F
 from kdlsr.config import UserError
 from kdlsr.config.compose import shipped_folder
 from kdlsr.losses import Loss, Terms, build_loss, equivalent_lsr, losses
+from kdlsr.losses.kd import distillation
+from kdlsr.losses.lsr import smoothed_cross_entropy
+from kdlsr.losses.lsr_os import output_smoothing
+from kdlsr.losses.tfkd_reg import teacher_free_regularization
 
 NAMES = ["ce", "kd", "lsr", "lsr_os", "lsr_os_tc", "tfkd_reg", "tfkd_self"]
 BF16_MAX = torch.finfo(torch.bfloat16).max
@@ -198,6 +202,21 @@ def test_released_kd_is_torchs_kl_div_averaged_over_every_element() -> None:
     loss = _build("kd", 11, alpha=1.0, tau=20.0, form="as_released", multiplier=50.0)
     expected = elementwise.mean() * 20 * 20 * 50
     torch.testing.assert_close(_total(loss, logits, labels, teacher), expected, rtol=1e-12, atol=0)
+
+
+def test_each_method_is_a_function_that_can_be_called_alone() -> None:
+    logits, labels, teacher = _batch(7)
+    alone = {
+        "kd": distillation(logits, labels, teacher, alpha=0.9, tau=4.0, weight=0.9 * 16),
+        "lsr": smoothed_cross_entropy(logits, labels, alpha=0.1),
+        "lsr_os": output_smoothing(logits, labels, alpha=0.1, tau=2.0),
+        "lsr_os_tc": output_smoothing(logits, labels, alpha=0.1, tau=2.0, correct_share=0.5),
+        "tfkd_reg": teacher_free_regularization(
+            logits, labels, alpha=0.1, tau=20.0, a=0.99, weight=0.1, form="as_released"
+        ),
+    }
+    for name, terms in alone.items():
+        assert terms == _build(name, 7)(step_of(logits, labels, teacher)), name
 
 
 # --- identities -------------------------------------------------------------------------

@@ -148,7 +148,11 @@ def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Pat
         (["table=quikstart"], "no such table; nearest: quickstart"),
         (["table=mine.yaml", "profile=smok"], "profile=smok: no such option; nearest: smoke"),
         (["table=mine.yaml", "seeds=0"], "seeds=0 is not possible; expected"),
-        (["table=mine.yaml", "forms=[released]"], "expected one of as_released, as_written"),
+        (
+            ["table=mine.yaml", "forms=[released]"],
+            "forms='released' is not possible; nearest: as_rel",
+        ),
+        (["table=mine.yaml", "methods=[rekd]"], "methods='rekd' is not possible; nearest: re_kd"),
         (["table=mine.yaml", "mode=draw"], "expected one of run, plan, list, report"),
         (["table=mine.yaml", "loss.tau=3"], "loss.tau is set by the table"),
         (["table=mine.yaml", "dataset.subst=3"], "unknown key dataset.subst; nearest"),
@@ -189,3 +193,90 @@ def test_a_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     assert "weak KD as_released" in ended.stdout
     assert "0 complete" in ended.stdout
     assert not (folder / "outputs").exists()
+
+
+PENALTY = '''
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from torch.nn import functional as F
+
+from kdlsr.config import Between
+from kdlsr.losses import Control, Loss
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidencePenalty(Loss):
+    """H(q, p) - beta H(p): Pereyra et al. 2017; `halved` is made up for this test."""
+
+    beta: Annotated[float, Between(0, 1)] = 0.1
+    form: Literal["as_written", "halved"] = "as_written"
+    forms: ClassVar[tuple[str, ...]] = ("as_written", "halved")
+    stated: ClassVar[frozenset[str]] = frozenset({"beta"})
+
+    @property
+    def hard_scale(self):
+        return self.scale * (1.0 if self.form == "as_written" else 0.5)
+
+    def controls(self):
+        return (*super().controls(), Control("its own", "lsr", {"alpha": self.beta}))
+
+    def terms(self, step):
+        log_p = F.log_softmax(step.logits.float(), dim=1)
+        hard = F.nll_loss(log_p, step.labels)
+        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
+        share = 1.0 if self.form == "as_written" else 0.5
+        return {"total": share * hard - self.beta * entropy, "hard": hard, "entropy": entropy}
+'''
+PENALISED = """
+  - {row: mine, column: Penalty, method: penalty, network: small, beta: 0.25}
+"""
+
+
+def _with_a_loss_from_outside(folder: Path) -> dict[str, str]:
+    """Installs a distribution with a loss beside its YAML; returns the environment that has it."""
+    site = folder / "site"
+    (site / "mine-1.0.dist-info").mkdir(parents=True)
+    (site / "mine-1.0.dist-info" / "METADATA").write_text("Name: mine\nVersion: 1.0\n")
+    entry_point = "[kdlsr.losses]\npenalty = mine:ConfidencePenalty\n"
+    (site / "mine-1.0.dist-info" / "entry_points.txt").write_text(entry_point)
+    (site / "mine.py").write_text(PENALTY)
+    (folder / "mine" / "loss").mkdir(parents=True)
+    config = "name: penalty\nbeta: 0.1\nform: as_written\nscale: 1.0\n"
+    (folder / "mine" / "loss" / "penalty.yaml").write_text(config)
+    variables = environment()
+    return variables | {"PYTHONPATH": f"{variables['PYTHONPATH']}:{site}"}
+
+
+def test_a_loss_of_two_files_stands_in_a_table_with_its_forms_and_controls(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "a", TABLE + PENALISED)
+    variables = _with_a_loss_from_outside(folder)
+
+    def reproduce(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = _command("--config-dir", "mine", "table=mine.yaml", "seeds=1", *overrides)
+        return subprocess.run(
+            command, cwd=folder, env=variables, capture_output=True, text=True, check=False
+        )
+
+    ended = reproduce("methods=[penalty]")
+    assert ended.returncode == 0, ended.stderr
+    cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
+    assert {cell["state"] for cell in cells.values()} == {"complete"}
+    assert set(cells) == {
+        "baseline small",
+        "mine Penalty as_written",
+        "mine Penalty halved",
+        "control small its own",
+        "control small CE x 0.5",
+    }
+    runs = (folder / "outputs" / "runs").glob("digits-resnet8-penalty-*/metrics.jsonl")
+    lines = [path.read_text().splitlines()[-1] for path in runs]
+    assert {tuple(json.loads(line)["train"]) for line in lines} == {("total", "hard", "entropy")}
+    only = reproduce("methods=[penalty]", "forms=[halved]", "mode=plan")
+    assert "mine Penalty halved" in only.stdout
+    assert "mine Penalty as_written" not in only.stdout
+    table = (folder / "mine.yaml").read_text()
+    (folder / "mine.yaml").write_text(table.replace("beta: 0.25", "beta: 1.25"))
+    refused = reproduce()
+    assert refused.returncode == 2
+    assert "cells[2].beta=1.25 is not possible; expected a number in [0, 1]" in refused.stderr

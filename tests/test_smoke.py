@@ -13,7 +13,7 @@ from kdlsr.reporting.write import write_report
 from kdlsr.runs.execute import checkpoint_of, complete_run
 from kdlsr.tables.launching import carry_out, states
 from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
-from kdlsr.tables.schema import find_tables, read_profile, read_table
+from kdlsr.tables.reading import find_tables, read_profile, read_table
 
 TABLES = [table.name for table in find_tables("yuan2020")]
 

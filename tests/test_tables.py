@@ -15,7 +15,8 @@ from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import plan_run
 from kdlsr.tables.launching import carry_out, states
 from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
-from kdlsr.tables.schema import Profile, find_tables, read_profile, read_table
+from kdlsr.tables.reading import find_tables, read_profile, read_table
+from kdlsr.tables.schema import Profile
 from kdlsr.training.checkpoint import checkpoint_path
 
 SETTING = """
@@ -99,9 +100,14 @@ def _fail(job: PlannedJob) -> None:
         (KD | {"alpha": 1.5}, "cells\\[0\\].alpha=1.5 is not possible; expected a number in"),
         (KD | {"teacher": None}, "method kd needs a teacher"),
         (LSR | {"teacher": "large"}, "method lsr has no teacher"),
-        (KD | {"method": "de_kd"}, "de_kd needs it"),
+        (KD | {"method": "de_kd"}, "method de_kd needs a poor_teacher"),
         (KD | {"basis": "stand-in"}, "a stand-in needs a note"),
-        (KD | {"method": "dk"}, "method='dk' is not possible; expected one of"),
+        (KD | {"method": "dk"}, r"cells\[0\].method='dk' is not possible; nearest: .*kd"),
+        (KD | {"batch_sze": 3}, "unknown key .*cells\\[0\\].batch_sze; nearest: batch_size"),
+        (KD | {"form": "standard"}, "unknown key .*cells\\[0\\].form"),
+        (KD | {"tau": "4"}, "cells\\[0\\].tau='4' is not possible; expected a number above 0"),
+        (CELL | {"method": "kd", "teacher": "large"}, "method kd needs tau"),
+        (LSR | {"tau": 4}, "unknown key .*cells\\[0\\].tau"),
     ],
 )
 def test_a_mistake_in_a_table_file_is_one_line(

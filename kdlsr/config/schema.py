@@ -246,7 +246,7 @@ def read_config(values: Mapping[str, Any]) -> RunConfig:
     values = {key: value for key, value in values.items() if key not in _LAUNCH_ONLY}
     for key, cls in _WITH_OPTIONS.items():
         if key in values:
-            values[key] = _gather_options(cls, values[key], key)
+            values[key] = gather_options(cls, values[key], key)
     return build(RunConfig, values, "")
 
 
@@ -256,15 +256,19 @@ def read_tracker_section(values: Any) -> TrackerConfig:
     Raises:
         UserError: an unknown key, a wrong type.
     """
-    return build(TrackerConfig, _gather_options(TrackerConfig, values, "tracker"), "tracker")
+    return build(TrackerConfig, gather_options(TrackerConfig, values, "tracker"), "tracker")
 
 
 # Read where a sweep is launched, not by any of its runs.
 _LAUNCH_ONLY = ("rows",)
 
 
-def _gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
-    """Moves the keys of a section that `cls` has no field for below `options`."""
+def gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
+    """Moves the keys of a section that `cls` has no field for below `options`.
+
+    Raises:
+        UserError: it is no mapping.
+    """
     if not isinstance(values, Mapping):
         raise UserError(f"{where}={values!r} is not possible; expected one of its options")
     own = {f.name for f in dataclasses.fields(cls) if f.name != "options"}

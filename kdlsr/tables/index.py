@@ -19,15 +19,8 @@ from kdlsr.config.overrides import Overrides
 from kdlsr.files import write_whole
 from kdlsr.runs.plan import Run
 from kdlsr.tables.planning import PlannedJob, Request, plan_tables
-from kdlsr.tables.schema import (
-    Profile,
-    Setting,
-    Table,
-    read_profile,
-    read_setting,
-    read_table,
-    table_names,
-)
+from kdlsr.tables.reading import read_profile, read_setting, read_table, table_names
+from kdlsr.tables.schema import Profile, Setting, Table
 
 if TYPE_CHECKING:
     from rich.console import Console

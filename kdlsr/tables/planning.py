@@ -19,8 +19,10 @@ from kdlsr.config.schema import is_same_experiment, read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run, plan_run, with_seed
-from kdlsr.tables.forms import FORMS, TeacherKind, Variant, forms_of
-from kdlsr.tables.schema import Cell, Form, Method, Paper, Profile, Setting, Table, read_setting
+from kdlsr.tables.forms import Variant, forms_of
+from kdlsr.tables.methods import TeacherKind
+from kdlsr.tables.reading import read_setting
+from kdlsr.tables.schema import Cell, Paper, Profile, Setting, Table
 
 Kind = Literal["baseline", "method", "control"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
@@ -46,7 +48,7 @@ class Request:
     Attributes:
         profile: the size.
         seeds: of the students.
-        forms: which forms of each method.
+        forms: which forms of each method; None: all that its loss has.
         methods: only rows of these methods; None: all.
         controls: whether their controls are run too.
         overrides: for every run, as on the command line of `kdlsr.train`.
@@ -54,8 +56,8 @@ class Request:
 
     profile: Profile
     seeds: tuple[int, ...]
-    forms: tuple[Form, ...] = FORMS
-    methods: tuple[Method, ...] | None = None
+    forms: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
     controls: bool = True
     overrides: Overrides = NO_OVERRIDES
 
@@ -282,7 +284,7 @@ class _Expansion:
     def _row(self, cell: Cell) -> None:
         if cell.omitted is not None:
             key = self._free_key(f"{cell.row} {cell.column}")
-            self._add(cell, key, Variant(cell.method, "method", ()), Overrides(), {}, None, ())
+            self._add(cell, key, Variant(cell.method, "method", ""), Overrides(), {}, None, ())
             return
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
@@ -364,7 +366,7 @@ class _Expansion:
             + _batch_size(profile.batch_size or cell.batch_size or network.batch_size)
             + (Overrides() if profile.weak else cell.overrides)
             + self._teacher(cell, variant)
-            + Overrides.parse(variant.loss)
+            + Overrides.of("loss", variant.loss, variant.options)
             + start
         )
 

@@ -1,32 +1,23 @@
-"""What stands in a file of `experiments/`, typed and read strictly.
+"""What stands in a file of `experiments/`, typed.
 
 A *setting* is a data set with a schedule and the networks trained on it, each pinned to the
 recipe of its own baseline row. A *table* is a grid of cells on one setting, with the paper's
-values. A *profile* says at which size tables are run. Nothing here composes or plans a run.
+values; a cell's hyper-parameters are for its loss to check. A *profile* says at which size tables
+are run. Nothing here composes or plans a run.
 """
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-
-from kdlsr.config import Above, AtLeast, Between, UserError, build, nearest
-from kdlsr.config.compose import relative_to_here, shipped_folder
+from kdlsr.config import Above, AtLeast, Between, UserError, nearest
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
+from kdlsr.tables.methods import Role, find_method
 
 Grade = Literal["P", "S", "V", "D"]
-Role = Literal["weak", "strong"]
-Method = Literal["lsr", "kd", "re_kd", "de_kd", "tfkd_self", "tfkd_reg"]
-Form = Literal["as_released", "as_written", "standard"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
-TAUGHT: tuple[Method, ...] = ("kd", "re_kd", "de_kd")  # by another network, which a cell names
-SUFFIX = ".yaml"
-SETTINGS = "settings"  # the folder of experiments/ that holds no tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,19 +102,18 @@ class Cell:
         row: the heading of its row.
         column: the heading of its column.
         group: the part of the table it is printed in.
-        method: how it is trained.
+        method: how it is trained: a loss's name, or one of `experiments/methods.yaml`.
         network: the student, a network of the setting.
-        role: the student's role in mapped profiles; null: by the method (a student of `kd`
-            and `de_kd` is weak, one of `re_kd` strong), else the network's own.
-        teacher: the teacher, a network of the setting, for `kd`, `re_kd` and `de_kd`.
+        role: the student's role in mapped profiles; null: by the method, else the network's
+            own.
+        teacher: the teacher, a network of the setting, of methods with another network's.
         poor_teacher: the epochs of De-KD's teacher.
-        tau, alpha: the row's; `lsr` has no tau.
-        multiplier: the released code's, at `weight_classes` classes.
-        weight_classes: K at which the row's weights were published; elsewhere as_released
-            keeps the row's weights by the multiplier m K / weight_classes.
-        correct_probability: a, of `tfkd_reg`.
+        weight_classes: K at which the row's weights were published; elsewhere the loss keeps
+            them.
         batch_size: of this cell; null: of its network's baseline row.
         overrides: what else the row has.
+        options: the hyper-parameters of its loss, as published; in a file they stand beside
+            the other keys.
         paper: the paper's value.
         basis: where the hyper-parameters come from: the released configs, the paper's text,
             or a stand-in that `note` explains.
@@ -133,46 +123,64 @@ class Cell:
 
     row: str
     column: str
-    method: Method
+    method: str
     network: str
     group: str | None = None
     role: Role | None = None
     teacher: str | None = None
     poor_teacher: PoorTeacher | None = None
-    tau: Annotated[float, Above(0)] | None = None
-    alpha: Annotated[float, Between(0, 1)] = 0.1
-    multiplier: Annotated[float, Above(0)] = 1.0
     weight_classes: Annotated[int, AtLeast(2)] = 100
-    correct_probability: Annotated[float, Between(0.9, 1, open_high=True)] = 0.99
     batch_size: Annotated[int, AtLeast(2)] | None = None
     overrides: Overrides = NO_OVERRIDES
+    options: Mapping[str, Any] = field(default_factory=dict)
     paper: Paper | None = None
     basis: Basis = "released"
     note: str | None = None
     omitted: str | None = None
 
     def __post_init__(self) -> None:
-        if self.omitted is None and (self.method in TAUGHT) != (self.teacher is not None):
-            needs = "needs a" if self.method in TAUGHT else "has no"
-            raise ValueError(f"method {self.method} {needs} teacher")
-        if (self.method == "de_kd") != (self.poor_teacher is not None):
-            raise ValueError("poor_teacher belongs to de_kd, and de_kd needs it")
-        if self.omitted is None and (self.method == "lsr") != (self.tau is None):
-            raise ValueError(f"method {self.method} {'has no' if self.tau else 'needs'} tau")
         if self.basis == "stand-in" and not self.note:
             raise ValueError("a stand-in needs a note that says what it stands in for, and why")
+
+    def check(self, where: str) -> None:
+        """Refuses what its method refuses, or the loss of it in one of its forms.
+
+        Args:
+            where: the dotted path at which the cell stands.
+
+        Raises:
+            UserError: an unknown method, a hyper-parameter that the loss does not have, that is
+                not possible or that is missing, a teacher too many or too few.
+        """
+        method = find_method(self.method, f"{where}.method")
+        known = method.row_keys
+        for key in self.options:
+            if key not in known:
+                own = {f.name for f in dataclasses.fields(Cell)}
+                raise UserError(f"unknown key {where}.{key}{nearest(key, known | own)}")
+        for form in method.loss_class.forms:
+            method.published(self.options, form, self.weight_classes, where)
+        if method.poor_teacher != (self.poor_teacher is not None):
+            needs = "needs a" if method.poor_teacher else "has no"
+            raise UserError(f"{where}: method {self.method} {needs} poor_teacher")
+        if self.omitted is not None:
+            return
+        missing = sorted(method.loss_class.stated - set(self.options))
+        if missing:
+            raise UserError(f"{where}: method {self.method} needs {missing[0]}")
+        if (method.taught_by == "other") != (self.teacher is not None):
+            needs = "has no" if self.teacher else "needs a"
+            raise UserError(f"{where}: method {self.method} {needs} teacher")
 
     @property
     def student_role(self) -> Role | None:
         """The student's role where the cell or the method fixes it."""
-        if self.role is not None:
-            return self.role
-        return {"kd": "weak", "de_kd": "weak", "re_kd": "strong"}.get(self.method)  # type: ignore[return-value]
+        return self.role or find_method(self.method).student
 
     @property
     def teacher_role(self) -> Role:
-        """The teacher's role: Re-KD's is weak, every other's strong."""
-        return "weak" if self.method == "re_kd" else "strong"
+        """The teacher's role, by the method."""
+        return find_method(self.method).teacher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,103 +253,3 @@ class Profile:
     def __post_init__(self) -> None:
         if (self.weak is None) != (self.strong is None):
             raise ValueError("weak and strong go together")
-
-
-def read_profile(values: Mapping[str, Any]) -> Profile:
-    """Checks the composed config group `profile`."""
-    return build(Profile, values, "profile")
-
-
-def table_names() -> list[str]:
-    """Returns the name of every table file, sorted as a reader counts."""
-    root = shipped_folder("experiments")
-    files = (file.relative_to(root) for file in root.rglob("*.yaml"))
-    names = [str(f.with_suffix("")) for f in files if f.parts[0] not in (SETTINGS, "results")]
-    return sorted(names, key=_counting)
-
-
-def _counting(name: str) -> list[tuple[str, int]]:
-    """Sorts table10 after table9, and table4_tiny_imagenet beside table4."""
-    return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D*)(\d*)", name)]
-
-
-def find_tables(chosen: str | Sequence[str]) -> list[Table]:
-    """Reads the tables that a user names: files, folders of files, or a user's own `*.yaml`.
-
-    Raises:
-        UserError: there is no such table, or its file is wrong.
-    """
-    known = table_names()
-    found: dict[str, None] = {}
-    for name in [chosen] if isinstance(chosen, str) else chosen:
-        below = [k for k in known if k == name or k.startswith(f"{name.rstrip('/')}/")]
-        if name.endswith(SUFFIX):
-            below = [name]
-        if not below:
-            raise UserError(f"table={name}: no such table{nearest(name, known)}")
-        found |= dict.fromkeys(below)
-    return [read_table(name) for name in found]
-
-
-def read_table(name: str) -> Table:
-    """Reads one file of experiments/, or a user's own, strictly.
-
-    Args:
-        name: below experiments/ without suffix, or the path of a `*.yaml`.
-
-    Raises:
-        UserError: an unknown key, a wrong value, a network that the setting does not have.
-    """
-    shown = name if name.endswith(SUFFIX) else f"experiments/{name}"
-    table = build(Table, _with_name(name), shown)
-    if table.cells_from is not None:
-        other = read_table(table.cells_from)
-        table = dataclasses.replace(
-            table,
-            baselines=other.baselines | table.baselines,
-            cells=(*other.cells, *table.cells),
-            paper_runs=other.paper_runs,
-        )
-    networks = read_setting(table.setting).networks
-    for place, used in _networks_used(table):
-        if used not in networks:
-            where = f"{shown}.{place}"
-            raise UserError(
-                f"{where}: {used} is no network of setting {table.setting}{nearest(used, networks)}"
-            )
-    return table
-
-
-def _networks_used(table: Table) -> list[tuple[str, str]]:
-    used = [("baselines", name) for name in table.baselines]
-    for index, cell in enumerate(table.cells):
-        if cell.omitted is None:
-            used.append((f"cells[{index}].network", cell.network))
-            used += [(f"cells[{index}].teacher", cell.teacher)] if cell.teacher else []
-    return used
-
-
-def read_setting(name: str) -> Setting:
-    """Reads one file of experiments/settings/, or a user's own, strictly."""
-    file = name if name.endswith(SUFFIX) else f"{SETTINGS}/{name}"
-    shown = name if name.endswith(SUFFIX) else f"experiments/{file}"
-    return build(Setting, _with_name(file) | {"name": Path(name).stem}, shown)
-
-
-def _with_name(name: str) -> dict[str, Any]:
-    if name.endswith(SUFFIX):
-        path = relative_to_here(name)
-        return {"name": path.stem} | _read_yaml(path)
-    return {"name": name} | _read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path.name}: no such file in {path.parent}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping")
-    return values

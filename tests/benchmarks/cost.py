@@ -78,7 +78,13 @@ def run_of(images: int, epochs: int) -> Callable[[], object]:
 def plan_of(runs: int) -> Callable[[], object]:
     """Plans a table of cells with 10 seeds each, all of them different runs."""
     cells = tuple(
-        Cell(row=f"{alpha:.4f}", column="LSR", method="lsr", network="ResNet18", alpha=alpha)
+        Cell(
+            row=f"{alpha:.4f}",
+            column="LSR",
+            method="lsr",
+            network="ResNet18",
+            options={"alpha": alpha},
+        )
         for alpha in np.linspace(0.01, 0.8, runs // 10 - 1).tolist()
     )
     table = Table(

@@ -1,0 +1,130 @@
+"""The files of `experiments/`, and a user's own, read strictly: tables, settings, profiles."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kdlsr.config import UserError, build, nearest
+from kdlsr.config.compose import relative_to_here, shipped_folder
+from kdlsr.config.schema import gather_options
+from kdlsr.tables import methods
+from kdlsr.tables.schema import Cell, Profile, Setting, Table
+
+SUFFIX = ".yaml"
+SETTINGS = "settings"  # the folder of experiments/ that holds no tables
+
+
+def read_profile(values: Mapping[str, Any]) -> Profile:
+    """Checks the composed config group `profile`."""
+    return build(Profile, values, "profile")
+
+
+def table_names() -> list[str]:
+    """Returns the name of every table file, sorted as a reader counts."""
+    root = shipped_folder("experiments")
+    files = (file.relative_to(root) for file in root.rglob("*.yaml"))
+    others = (SETTINGS, "results", methods.FILE)
+    names = [str(f.with_suffix("")) for f in files if f.parts[0] not in others]
+    return sorted(names, key=_counting)
+
+
+def _counting(name: str) -> list[tuple[str, int]]:
+    """Sorts table10 after table9, and table4_tiny_imagenet beside table4."""
+    return [(words, int(digits or 0)) for words, digits in re.findall(r"(\D*)(\d*)", name)]
+
+
+def find_tables(chosen: str | Sequence[str]) -> list[Table]:
+    """Reads the tables that a user names: files, folders of files, or a user's own `*.yaml`.
+
+    Raises:
+        UserError: there is no such table, or its file is wrong.
+    """
+    known = table_names()
+    found: dict[str, None] = {}
+    for name in [chosen] if isinstance(chosen, str) else chosen:
+        below = [k for k in known if k == name or k.startswith(f"{name.rstrip('/')}/")]
+        if name.endswith(SUFFIX):
+            below = [name]
+        if not below:
+            raise UserError(f"table={name}: no such table{nearest(name, known)}")
+        found |= dict.fromkeys(below)
+    return [read_table(name) for name in found]
+
+
+def read_table(name: str) -> Table:
+    """Reads one file of experiments/, or a user's own, strictly.
+
+    Args:
+        name: below experiments/ without suffix, or the path of a `*.yaml`.
+
+    Raises:
+        UserError: an unknown key, a wrong value, a network that the setting does not have, a
+            hyper-parameter that the loss does not have.
+    """
+    shown = name if name.endswith(SUFFIX) else f"experiments/{name}"
+    table = build(Table, _with_cells(_with_name(name), shown), shown)
+    for index, cell in enumerate(table.cells):
+        cell.check(f"{shown}.cells[{index}]")
+    if table.cells_from is not None:
+        other = read_table(table.cells_from)
+        table = dataclasses.replace(
+            table,
+            baselines=other.baselines | table.baselines,
+            cells=(*other.cells, *table.cells),
+            paper_runs=other.paper_runs,
+        )
+    networks = read_setting(table.setting).networks
+    for place, used in _networks_used(table):
+        if used not in networks:
+            where = f"{shown}.{place}"
+            raise UserError(
+                f"{where}: {used} is no network of setting {table.setting}{nearest(used, networks)}"
+            )
+    return table
+
+
+def _with_cells(values: dict[str, Any], where: str) -> dict[str, Any]:
+    cells = values.get("cells")
+    if not isinstance(cells, list):
+        return values
+    gathered = [gather_options(Cell, c, f"{where}.cells[{i}]") for i, c in enumerate(cells)]
+    return values | {"cells": gathered}
+
+
+def _networks_used(table: Table) -> list[tuple[str, str]]:
+    used = [("baselines", name) for name in table.baselines]
+    for index, cell in enumerate(table.cells):
+        if cell.omitted is None:
+            used.append((f"cells[{index}].network", cell.network))
+            used += [(f"cells[{index}].teacher", cell.teacher)] if cell.teacher else []
+    return used
+
+
+def read_setting(name: str) -> Setting:
+    """Reads one file of experiments/settings/, or a user's own, strictly."""
+    file = name if name.endswith(SUFFIX) else f"{SETTINGS}/{name}"
+    shown = name if name.endswith(SUFFIX) else f"experiments/{file}"
+    return build(Setting, _with_name(file) | {"name": Path(name).stem}, shown)
+
+
+def _with_name(name: str) -> dict[str, Any]:
+    if name.endswith(SUFFIX):
+        path = relative_to_here(name)
+        return {"name": path.stem} | _read_yaml(path)
+    return {"name": name} | _read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise UserError(f"{path.name}: no such file in {path.parent}")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping")
+    return values
