@@ -73,7 +73,7 @@ class KnowledgeDistillation(ReleasedMultiplierLoss):
 
     alpha: Weight = 0.9
     tau: Positive = 4.0
-    form: Literal["standard", "as_written", "as_released"] = "standard"  # type: ignore[assignment]
+    form: Literal["standard", "as_written", "as_released"] = "standard"
     needs: ClassVar[frozenset[str]] = frozenset({"soft_targets"})
     forms: ClassVar[tuple[str, ...]] = ("as_released", "as_written", "standard")
     stated: ClassVar[frozenset[str]] = frozenset({"alpha", "tau"})

@@ -7,7 +7,7 @@ its scores. A method is: its target, the temperature at which it sees the studen
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import Tensor
 
@@ -76,13 +76,14 @@ class ReleasedMultiplierLoss(SoftTargetLoss):
 
     Attributes:
         tau: temperature, above 0.
+        form: `as_released` or another, as the loss has them.
         multiplier: of `as_released` alone, where the soft term's weight has the factor
             multiplier / K; null is that loss's own default.
     """
 
     alpha: Weight
     tau: Positive
-    form: Literal["as_released", "as_written"]
+    form: str
     multiplier: Positive | None = None
 
     def __post_init__(self) -> None:
