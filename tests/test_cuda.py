@@ -50,8 +50,10 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     from test_fit import SCHEDULE
 
     from kdlsr.config.inputs import ImageSpec
+    from kdlsr.data import Images
+    from kdlsr.data.normalisation import Normalisation
+    from kdlsr.data.recipe import read_recipe
     from kdlsr.data.stream import EvalStream, TrainStream
-    from kdlsr.data.views import ViewMaker, recipe
     from kdlsr.losses import build_loss
     from kdlsr.models import Recipe, build_model
     from kdlsr.training.fit import Task, train_epoch
@@ -61,13 +63,15 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     device = torch.device("cuda")
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 128)
-    maker = ViewMaker(
-        rng.integers(0, 256, (128, 32, 32, 3), dtype=np.uint8), (0.5,) * 3, (0.25,) * 3, device
+    pixels = rng.integers(0, 256, (128, 32, 32, 3), dtype=np.uint8)
+    normalisation = Normalisation((0.5,) * 3, (0.25,) * 3)
+    samples = Images(pixels, labels).samples(
+        ImageSpec(32, 32, 3), normalisation, read_recipe("cifar"), device
     )
     chosen = np.arange(128)
     task = Task(
-        TrainStream(maker, labels, chosen, recipe("cifar"), 0, 32),
-        EvalStream(maker, labels, chosen, 32),
+        TrainStream(samples, chosen, 0, 32),
+        EvalStream(samples, chosen),
         None,
         build_loss("ce", {}, 4),
         None,

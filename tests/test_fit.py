@@ -14,8 +14,10 @@ from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig, read_config
+from kdlsr.data import Images
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.recipe import read_recipe
 from kdlsr.data.stream import EvalStream, TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
 from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.models import Recipe, build_model
@@ -34,11 +36,14 @@ def _task(seed: int = 0) -> Task:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 100)
     pixels = rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
-    maker = ViewMaker(pixels, (0.5,), (0.25,), CPU)
+    samples = Images(pixels, labels).samples(
+        ImageSpec(8, 8, 1), Normalisation((0.5,), (0.25,)), read_recipe("shift"), CPU
+    )
+    samples.evaluation_batch_size = 16
     everything = np.arange(100)
     return Task(
-        train=TrainStream(maker, labels, everything, recipe("shift"), seed, 32),
-        test=EvalStream(maker, labels, everything[:50], 16),
+        train=TrainStream(samples, everything, seed, 32),
+        test=EvalStream(samples, everything[:50]),
         validation=None,
         loss=build_loss("ce", {}, 4),
         teacher=None,
@@ -165,11 +170,11 @@ def test_no_validation_image_is_trained_on_by_student_or_teacher(tmp_path: Path)
             data_seed=member.config.data_seed,
             batch_size=32,
             device=CPU,
-            report=lambda what, done, total: None,
+            progress=lambda what, done, total: None,
         )
         assert streams.validation is not None
-        validation = torch.cat([batch.indices for batch in streams.validation])
-        trained = torch.cat([batch.indices for batch in streams.train.epoch(0)])
+        validation = torch.cat([batch.rows for batch in streams.validation])
+        trained = torch.cat([batch.rows for batch in streams.train.epoch(0)])
         assert not set(validation.tolist()) & set(trained.tolist())
         held_out.append(validation)
     assert torch.equal(*held_out)

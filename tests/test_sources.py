@@ -28,7 +28,7 @@ from kdlsr.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT, Cifar10, Cifar100,
 from kdlsr.data.digits import Digits
 from kdlsr.data.fashion_mnist import FashionMnist, IdxFile
 from kdlsr.data.image_folder import ImageFolder
-from kdlsr.data.source import ImageSet
+from kdlsr.data.images import Images
 from kdlsr.data.tiny_imagenet import TinyImageNet
 from kdlsr.files import download
 from kdlsr.files.download import Archive
@@ -62,7 +62,7 @@ def publish(server: Loopback, name: str, content: bytes) -> Archive:
     return Archive((server.url(name),), name, f"md5:{md5(content)}", len(content))
 
 
-def assert_valid(images: ImageSet, count: int, shape: tuple[int, int, int], classes: int) -> None:
+def assert_valid(images: Images, count: int, shape: tuple[int, int, int], classes: int) -> None:
     assert images.pixels.dtype == np.uint8
     assert images.pixels.shape == (count, *shape)
     assert images.labels.dtype == np.int64

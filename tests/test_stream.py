@@ -5,9 +5,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from kdlsr.data.draws import draw, permutation
+from kdlsr.config.inputs import ImageSpec
+from kdlsr.data import Images
+from kdlsr.data.draws import permutation
+from kdlsr.data.image_samples import ImageSamples
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.recipe import read_recipe
 from kdlsr.data.stream import Batch, EvalStream, TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 N = 101
@@ -16,14 +20,23 @@ LABELS = np.random.default_rng(1).integers(0, 10, N)
 EVERYTHING = np.arange(N)
 
 
-def maker(device: str = "cpu", resident: bool = True) -> ViewMaker:
-    return ViewMaker(PIXELS, (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), device, resident=resident)
+def samples(
+    views: str = "cifar", device: str = "cpu", resident: bool = True, batch_size: int = 50
+) -> ImageSamples:
+    normalisation = Normalisation((0.5, 0.4, 0.3), (0.25, 0.2, 0.3))
+    spec, recipe = ImageSpec(16, 16, 3), read_recipe(views)
+    images = Images(PIXELS, LABELS)
+    made = ImageSamples(images, spec, normalisation, recipe, device, resident=resident)
+    made.evaluation_batch_size = batch_size
+    return made
 
 
-def train_stream(
-    indices=EVERYTHING, views="cifar", data_seed=0, batch_size=25, **on
-) -> TrainStream:
-    return TrainStream(maker(**on), LABELS, indices, recipe(views), data_seed, batch_size)
+def plain(rows) -> Tensor:
+    return samples().plain(np.asarray(rows))(slice(None))
+
+
+def train_stream(rows=EVERYTHING, views="cifar", data_seed=0, batch_size=25, **on) -> TrainStream:
+    return TrainStream(samples(views, **on), rows, data_seed, batch_size)
 
 
 def joined(batches: list[Batch]) -> Batch:
@@ -31,20 +44,21 @@ def joined(batches: list[Batch]) -> Batch:
 
 
 def by_sample(stream: TrainStream, epoch: int) -> dict[int, Tensor]:
-    """Each sample's view in `epoch`, by its original index."""
+    """Each sample's view in `epoch`, by its row in the original data set."""
     everything = joined(list(stream.epoch(epoch)))
     assert isinstance(everything.inputs, Tensor)
-    return dict(zip(everything.indices.tolist(), everything.inputs, strict=True))
+    return dict(zip(everything.rows.tolist(), everything.inputs, strict=True))
 
 
 def test_an_epoch_shows_every_sample_once_in_the_drawn_order_with_its_label_and_view():
     whole = joined(list(train_stream(batch_size=20, data_seed=4).epoch(2)))
     expected = permutation(N, 4, 2)[:100]
-    assert whole.indices.tolist() == expected.tolist()
+    assert whole.rows.tolist() == expected.tolist()
     assert whole.labels.tolist() == LABELS[expected].tolist()
-    assert whole.labels.dtype == whole.indices.dtype == torch.int64
-    draws = draw(recipe("cifar"), N, 4, 2)
-    assert torch.equal(whole.inputs, maker().views(expected, draws.of(expected)))
+    assert whole.labels.dtype == whole.rows.dtype == torch.int64
+    draws = read_recipe("cifar").draw(N, 4, 2)
+    views = samples().drawn(expected, draws.of(expected))(slice(None))
+    assert torch.equal(whole.inputs, views)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +87,10 @@ def test_the_dropped_sample_is_another_one_each_epoch():
     assert len(set.union(*dropped)) > 1
 
 
-@pytest.mark.parametrize("indices", [EVERYTHING[:0], EVERYTHING[:1]])
-def test_fewer_than_two_samples_are_refused(indices):
+@pytest.mark.parametrize("rows", [EVERYTHING[:0], EVERYTHING[:1]])
+def test_fewer_than_two_samples_are_refused(rows):
     with pytest.raises(ValueError, match="cannot train"):
-        train_stream(indices)
+        train_stream(rows)
 
 
 def test_an_epoch_replays_whatever_came_before_it():
@@ -106,24 +120,24 @@ def test_a_samples_view_depends_neither_on_split_nor_subset_nor_batch_size():
         train_stream(batch_size=7),
         train_stream(np.array([5, 90])),
     ):
-        for index, view in by_sample(other, 3).items():
-            assert index not in base or torch.equal(view, base[index])
+        for row, view in by_sample(other, 3).items():
+            assert row not in base or torch.equal(view, base[row])
 
 
 def test_views_named_none_are_the_plain_images():
-    for index, view in by_sample(train_stream(views="none"), 0).items():
-        assert torch.equal(view, maker().plain([index])[0])
+    for row, view in by_sample(train_stream(views="none"), 0).items():
+        assert torch.equal(view, plain([row])[0])
 
 
 def test_evaluation_shows_the_chosen_samples_in_order_without_augmentation():
     chosen = np.array([7, 3, 50, 100, 0])
-    stream = EvalStream(maker(), LABELS, chosen, 2)
+    stream = EvalStream(samples(batch_size=2), chosen)
     whole = joined(list(stream))
     assert [len(batch.labels) for batch in stream] == [2, 2, 1]
     assert len(stream) == 3
-    assert whole.indices.tolist() == stream.indices.tolist() == chosen.tolist()
+    assert whole.rows.tolist() == stream.rows.tolist() == chosen.tolist()
     assert whole.labels.tolist() == stream.labels.tolist() == LABELS[chosen].tolist()
-    assert torch.equal(whole.inputs, maker().plain(chosen))
+    assert torch.equal(whole.inputs, plain(chosen))
 
 
 @pytest.mark.parametrize("views", ["none", "cifar"])
@@ -132,15 +146,16 @@ def test_streams_are_the_same_where_the_pixels_stay_off_the_device(views):
     ours, expected = train_stream(views=views, **away), train_stream(views=views)
     for a, b in zip(joined(list(ours.epoch(1))), joined(list(expected.epoch(1))), strict=True):
         assert torch.equal(a, b)
-    plain = EvalStream(maker(**away), LABELS, EVERYTHING[::3], 10)
-    for batch, other in zip(plain, EvalStream(maker(), LABELS, EVERYTHING[::3], 10), strict=True):
+    evaluation = EvalStream(samples(batch_size=10, **away), EVERYTHING[::3])
+    near = EvalStream(samples(batch_size=10), EVERYTHING[::3])
+    for batch, other in zip(evaluation, near, strict=True):
         assert torch.equal(batch.inputs, other.inputs)
 
 
 def test_training_after_an_evaluation_under_inference_mode_works():
     stream = train_stream()
     with torch.inference_mode():
-        list(EvalStream(stream.maker, LABELS, EVERYTHING, 50))
+        list(EvalStream(stream.samples, EVERYTHING))
     batch = next(stream.epoch(0))
     assert not batch.inputs.is_inference()
 
@@ -152,18 +167,18 @@ def test_training_after_an_evaluation_under_inference_mode_works():
 def test_a_gpus_stream_equals_the_cpus_and_never_makes_the_host_wait(resident, views):
     stream = train_stream(views=views, device="cuda", resident=resident)
     list(stream.epoch(0))
-    batches, evaluation = [], EvalStream(stream.maker, LABELS, EVERYTHING, 50)
+    batches, evaluation = [], EvalStream(stream.samples, EVERYTHING)
     epoch = stream.epoch(1)
     batches.append(next(epoch))  # the epoch's draws are moved here, once
     try:
         torch.cuda.set_sync_debug_mode("error")
         batches += list(epoch)
-        plain = list(evaluation)
+        evaluated = list(evaluation)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     for ours, expected in (
         (batches, train_stream(views=views).epoch(1)),
-        (plain, EvalStream(maker(), LABELS, EVERYTHING, 50)),
+        (evaluated, EvalStream(samples(), EVERYTHING)),
     ):
         for a, b in zip(joined(ours), joined(list(expected)), strict=True):
             assert a.device.type == "cuda"

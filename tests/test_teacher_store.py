@@ -178,7 +178,7 @@ def test_what_is_stored_is_what_the_network_answers(student: Student, tmp_path: 
         data_seed=run.config.data_seed,
         batch_size=run.config.schedule.batch_size,
         device=torch.device("cpu"),
-        report=SilentSession().report,
+        progress=SilentSession().report,
     )
     with torch.inference_mode():
         for epoch in range(3):

@@ -1,6 +1,7 @@
 """Views: equal to torchvision's on PIL images pixel for pixel, replayable, independent."""
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,20 +12,19 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import InterpolationMode
 
 from kdlsr.config import UserError
-from kdlsr.data.draws import Draws, Purpose, draw, permutation, words
-from kdlsr.data.views import (
-    RECIPES,
-    Flip,
-    PadCrop,
-    Rotate,
-    Step,
-    ViewMaker,
-    ViewRecipe,
-    recipe,
-)
+from kdlsr.config.inputs import ImageSpec
+from kdlsr.data.draws import Purpose, permutation, words
+from kdlsr.data.image_samples import ImageSamples
+from kdlsr.data.images import Images
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.recipe import Draws, ViewRecipe, read_recipe
+from kdlsr.data.view_steps.flip import Flip
+from kdlsr.data.view_steps.pad_crop import PadCrop
+from kdlsr.data.view_steps.rotate import Rotate
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 CPU = torch.device("cpu")
+VIEWS = Path(__file__).resolve().parents[1] / "conf" / "views"
 IMAGES = 3000
 CIFAR_MEAN, CIFAR_STD = (0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)
 
@@ -56,40 +56,76 @@ def smooth(n: int, size: int, channels: int) -> np.ndarray:
     return (127.5 + 127 * np.sin(phase)).astype(np.uint8)
 
 
-def in_units_of_pixels(pixels: np.ndarray, device: str | torch.device = "cpu") -> ViewMaker:
-    """A maker whose views are exactly the pixels' values: mean 0, std 1/255."""
+def samples_of(
+    pixels: np.ndarray, mean=CIFAR_MEAN, std=CIFAR_STD, device=CPU, views="none", **options
+) -> ImageSamples:
     channels = pixels.shape[-1]
-    return ViewMaker(pixels, (0.0,) * channels, (1 / 255,) * channels, device)
+    normalisation = Normalisation(mean[:channels], std[:channels])
+    images = Images(pixels, np.zeros(len(pixels), dtype=np.int64))
+    spec = ImageSpec(*pixels.shape[1:])
+    recipe = views if isinstance(views, ViewRecipe) else read_recipe(views)
+    return ImageSamples(images, spec, normalisation, recipe, device, **options)
+
+
+def in_units_of_pixels(pixels: np.ndarray) -> ImageSamples:
+    """Samples whose views are exactly the pixels' values: mean 0, std 1/255."""
+    return samples_of(pixels, (0.0,) * 3, (1 / 255,) * 3)
+
+
+def views_of(samples: ImageSamples, rows, draws: Draws) -> torch.Tensor:
+    return samples.drawn(rows, draws)(slice(None))
+
+
+def plain(samples: ImageSamples, rows=None) -> torch.Tensor:
+    return samples.plain(np.arange(samples.count) if rows is None else rows)(slice(None))
+
+
+def draw(views, n: int, data_seed: int, epoch: int) -> Draws:
+    recipe = views if isinstance(views, ViewRecipe) else read_recipe(views)
+    return recipe.draw(n, data_seed, epoch)
 
 
 def by_torchvision(pixels: np.ndarray, draws: Draws, i: int) -> np.ndarray:
     """One view by torchvision's functions on a PIL image, in the recipe's order."""
     height, width, channels = pixels.shape
     image = Image.fromarray(pixels if channels == 3 else pixels[..., 0])
-    for step in draws.recipe.steps:
+    for name, step in draws.recipe.steps.items():
+        drawn = draws.parameters[name][:, i].tolist()
         if isinstance(step, PadCrop):
             image = pil_functional.pad(image, step.padding, fill=0)
-            top, left = int(draws.top[i]), int(draws.left[i])
+            top, left = map(int, drawn)
             image = pil_functional.crop(image, top, left, height, width)
         elif isinstance(step, Flip):
-            image = pil_functional.hflip(image) if draws.flip[i] else image
+            image = pil_functional.hflip(image) if drawn[0] else image
         else:
-            angle = float(draws.angle[i])
-            image = pil_functional.rotate(image, angle, InterpolationMode.NEAREST, fill=0)
+            image = pil_functional.rotate(image, drawn[0], InterpolationMode.NEAREST, fill=0)
     return np.array(image).reshape(height, width, channels)
 
 
 def count_differing_pixels(pixels: np.ndarray, draws: Draws) -> int:
-    ours = in_units_of_pixels(pixels).views(np.arange(len(pixels)), draws)
+    ours = views_of(in_units_of_pixels(pixels), np.arange(len(pixels)), draws)
     theirs = np.stack([by_torchvision(pixels[i], draws, i) for i in range(len(pixels))])
     return int((ours.permute(0, 2, 3, 1).numpy() != theirs).sum())
 
 
-def same_draws(name: str, n: int, **given: object) -> Draws:
+def padding_of(name: str) -> int:
+    step = read_recipe(name).steps.get("pad_crop")
+    return step.padding if isinstance(step, PadCrop) else 0
+
+
+def given_draws(name: str, n: int, top=None, left=None, flip=False, angle=0.0) -> Draws:
     """Draws that leave the images as they are, but for what is given."""
-    r = recipe(name)
-    values = {"top": r.padding, "left": r.padding, "flip": False, "angle": 0.0} | given
-    return Draws(r, **{key: np.full(n, value) for key, value in values.items()})  # type: ignore[arg-type]
+    recipe, centre = read_recipe(name), padding_of(name)
+    values = {
+        "pad_crop": [centre if top is None else top, centre if left is None else left],
+        "flip": [flip],
+        "rotate": [angle],
+    }
+    parameters = {
+        step: np.stack([np.broadcast_to(np.float64(v), n) for v in values[step]])
+        for step in recipe.steps
+    }
+    return Draws(recipe, n, parameters)
 
 
 @pytest.mark.parametrize("name", ["cifar", "tiny_imagenet"])
@@ -98,7 +134,7 @@ def same_draws(name: str, n: int, **given: object) -> Draws:
 def test_views_of_photographs_equal_torchvisions_pixel_for_pixel(name, size, channels):
     pixels = photographs(size)[..., :channels]
     assert len(pixels) == IMAGES
-    assert count_differing_pixels(pixels, draw(recipe(name), IMAGES, data_seed=5, epoch=3)) == 0
+    assert count_differing_pixels(pixels, draw(name, IMAGES, data_seed=5, epoch=3)) == 0
 
 
 @pytest.mark.parametrize("make", [noise, smooth])
@@ -106,7 +142,7 @@ def test_views_of_photographs_equal_torchvisions_pixel_for_pixel(name, size, cha
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (32, 3), (64, 1)])
 def test_views_of_synthetic_images_equal_torchvisions_pixel_for_pixel(make, name, size, channels):
     pixels = make(300, size, channels)
-    assert count_differing_pixels(pixels, draw(recipe(name), 300, data_seed=0, epoch=0)) == 0
+    assert count_differing_pixels(pixels, draw(name, 300, data_seed=0, epoch=0)) == 0
 
 
 @pytest.mark.parametrize(
@@ -119,8 +155,9 @@ def test_views_of_synthetic_images_equal_torchvisions_pixel_for_pixel(make, name
         (PadCrop(40), Flip()),
     ],
 )
-def test_steps_compose_in_any_supported_order(steps: tuple[Step, ...]):
-    draws = draw(ViewRecipe("test", steps), 400, data_seed=1, epoch=0)
+def test_steps_compose_in_any_supported_order(steps):
+    recipe = ViewRecipe({type(step).__name__: step for step in steps})
+    draws = draw(recipe, 400, data_seed=1, epoch=0)
     assert count_differing_pixels(noise(400, 32, 3), draws) == 0
     assert count_differing_pixels(noise(400, 30, 3)[:, :21], draws) == 0
 
@@ -134,121 +171,146 @@ def test_special_angles_equal_torchvisions(name, size):
     )
     n = len(angles)
     for flip in (False, True):
-        for offset in (0, recipe(name).padding, 2 * recipe(name).padding):
-            draws = Draws(
-                recipe(name),
-                top=np.full(n, offset),
-                left=np.full(n, 2 * recipe(name).padding - offset),
-                flip=np.full(n, flip),
-                angle=angles,
-            )
+        for top in (0, padding_of(name), 2 * padding_of(name)):
+            left = 2 * padding_of(name) - top
+            draws = given_draws(name, n, top, left, flip, angles)
             assert count_differing_pixels(noise(n, size, 3), draws) == 0
 
 
-def test_a_step_twice_or_a_crop_after_the_rotation_is_refused():
-    with pytest.raises(ValueError, match="twice"):
-        ViewRecipe("test", (Flip(), Flip()))
-    with pytest.raises(ValueError, match="after a rotation"):
-        ViewRecipe("test", (Rotate(5.0), PadCrop(2)))
-    with pytest.raises(ValueError, match="padding"):
-        PadCrop(-1)
+@pytest.mark.parametrize(
+    ("views", "refusal"),
+    [
+        (["flip", {"flip": {"probability": 0.1}}], "views: flip stands twice, .* same numbers"),
+        (
+            [{"rotate": {"degrees": 5}}, {"pad_crop": {"padding": 2}}],
+            "views: pad_crop after rotate would need a second lookup .* put pad_crop before rotate",
+        ),
+        (
+            [{"pad_crop": {"padding": -1}}],
+            r"pad_crop\.padding=-1 is not possible; expected an integer",
+        ),
+        ([{"flip": {"probability": 2}}], r"flip\.probability=2 is not possible; .*\[0, 1\]"),
+        ([{"flip": {"chance": 1}}], r"unknown key dataset\.views: flip\.chance; known: probab"),
+        (["rotate"], r"rotate\.degrees is missing"),
+        (["flop"], "view step=flop: no such option; nearest: flip"),
+        ([{"flip": {}, "rotate": {}}], "is no step; expected NAME, or NAME: OPTIONS"),
+        ([{"flip": None}], "flip: None is not possible; expected a mapping"),
+        ("cifr", "^dataset.views=cifr: no such option; nearest: cifar"),
+    ],
+)
+def test_an_impossible_recipe_is_refused_in_a_line_that_says_why(views, refusal):
+    with pytest.raises(UserError, match=refusal) as refused:
+        read_recipe(views)
+    assert "\n" not in str(refused.value)
 
 
 def test_recipes_are_those_of_the_papers():
-    assert recipe("cifar").steps == (PadCrop(4), Flip(0.5), Rotate(15.0))
-    assert recipe("tiny_imagenet").steps == (Rotate(20.0), Flip(0.5))
-    assert recipe("none").steps == ()
-    assert all(name == r.name for name, r in RECIPES.items())
-    with pytest.raises(UserError, match=r"dataset\.views=cifr: no such option; nearest: cifar"):
-        recipe("cifr")
+    cifar = {"pad_crop": PadCrop(4), "flip": Flip(0.5), "rotate": Rotate(15.0)}
+    assert list(read_recipe("cifar").steps.items()) == list(cifar.items())
+    tiny_imagenet = {"rotate": Rotate(20.0), "flip": Flip(0.5)}
+    assert list(read_recipe("tiny_imagenet").steps.items()) == list(tiny_imagenet.items())
+    assert read_recipe("shift").steps == {"pad_crop": PadCrop(1)}
+    assert read_recipe("crop_flip").steps == {"pad_crop": PadCrop(4), "flip": Flip(0.5)}
+    assert read_recipe("none").steps == {}
+
+
+@pytest.mark.parametrize("path", sorted(VIEWS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_recipe_begins_with_a_command_that_names_it(path: Path):
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# python -m kdlsr.train ")
+    assert f"dataset.views={path.stem}" in first
+    read_recipe(path.stem)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_normalisation_follows_the_zero_fill_and_is_that_of_totensor_and_normalize(channels):
     pixels = noise(64, 32, channels)
     mean, std = CIFAR_MEAN[:channels], CIFAR_STD[:channels]
-    draws = draw(recipe("cifar"), 64, 0, 0)
-    views = ViewMaker(pixels, mean, std, CPU).views(np.arange(64), draws)
+    draws = draw("cifar", 64, 0, 0)
+    views = views_of(samples_of(pixels), np.arange(64), draws)
     for i in range(64):
         image = pil_functional.to_tensor(by_torchvision(pixels[i], draws, i))
         expected = pil_functional.normalize(image, list(mean), list(std))
         torch.testing.assert_close(views[i], expected, rtol=0, atol=1e-6)
     exact = (pixels / 255 - np.array(mean)) / np.array(std)
-    plain = ViewMaker(pixels, mean, std, CPU).plain(slice(None)).permute(0, 2, 3, 1).double()
-    assert np.abs(plain.numpy() - exact).max() < 1e-6
+    ours = plain(samples_of(pixels)).permute(0, 2, 3, 1).double()
+    assert np.abs(ours.numpy() - exact).max() < 1e-6
 
 
 @pytest.mark.parametrize("name", ["none", "shift", "cifar", "tiny_imagenet"])
 def test_views_that_change_nothing_are_the_plain_images_bit_for_bit(name):
-    maker = ViewMaker(noise(50, 32, 3), CIFAR_MEAN, CIFAR_STD, CPU)
+    samples = samples_of(noise(50, 32, 3))
     chosen = np.array([3, 3, 49, 0, 17])
-    plain = maker.plain(torch.from_numpy(chosen))
-    assert torch.equal(maker.views(chosen, same_draws(name, 5)), plain)
-    assert torch.equal(plain, maker.plain(slice(None))[chosen])
-    assert torch.equal(maker.plain(slice(10, 40, 3)), maker.plain(slice(None))[10:40:3])
+    unchanged = plain(samples, chosen)
+    assert torch.equal(views_of(samples, chosen, given_draws(name, 5)), unchanged)
+    assert torch.equal(unchanged, plain(samples)[chosen])
+    assert torch.equal(samples.plain(chosen)(slice(1, 4)), unchanged[1:4])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_views_are_float32_nchw_in_channels_last_memory(channels):
-    maker = in_units_of_pixels(noise(10, 20, channels)[:, :16])
-    for batch in (maker.plain(slice(0, 4)), maker.views([1, 2, 3, 4], same_draws("cifar", 4))):
+    samples = in_units_of_pixels(noise(10, 20, channels)[:, :16])
+    rows = np.arange(4)
+    for batch in (plain(samples, rows), views_of(samples, rows, given_draws("cifar", 4))):
         assert batch.shape == (4, channels, 16, 20)
         assert batch.dtype == torch.float32
         assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_views_come_in_the_dtype_asked_for():
-    maker = ViewMaker(noise(4, 8, 1), (0.5,), (0.25,), CPU, torch.bfloat16)
-    assert maker.plain(slice(None)).dtype == torch.bfloat16
+    samples = samples_of(noise(4, 8, 1), dtype=torch.bfloat16)
+    assert plain(samples).dtype == torch.bfloat16
 
 
-def test_a_maker_refuses_what_does_not_fit():
+def test_samples_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="3 channels"):
-        ViewMaker(noise(2, 8, 3), (0.5,), (0.25,), CPU)
+        samples_of(noise(2, 8, 3), (0.5,), (0.25,))
     with pytest.raises(ValueError, match="uint8"):
-        ViewMaker(noise(2, 8, 3).astype(np.float32), (0.5,) * 3, (0.25,) * 3, CPU)  # type: ignore[arg-type]
+        samples_of(noise(2, 8, 3).astype(np.float32))
     with pytest.raises(ValueError, match="2 images and 3 draws"):
-        in_units_of_pixels(noise(9, 8, 3)).views(np.arange(2), same_draws("cifar", 3))
+        views_of(in_units_of_pixels(noise(9, 8, 3)), np.arange(2), given_draws("cifar", 3))
+    with pytest.raises(ValueError, match="cannot normalise"):
+        Normalisation((0.5,), (0.0,))
 
 
-def test_an_index_out_of_range_is_an_error_not_another_image():
-    maker = in_units_of_pixels(noise(9, 8, 3))
-    for index in (9, -2, 10**6):
+def test_a_row_out_of_range_is_an_error_not_another_image():
+    samples = in_units_of_pixels(noise(9, 8, 3))
+    for row in (9, -2, 10**6):
         with pytest.raises(IndexError):
-            maker.views(np.array([0, index]), same_draws("cifar", 2))
+            views_of(samples, np.array([0, row]), given_draws("cifar", 2))
         with pytest.raises(IndexError):
-            maker.plain(np.array([0, index]))
+            plain(samples, np.array([0, row]))
 
 
 def test_a_view_is_the_same_in_any_batch_and_with_any_number_of_threads():
-    maker = ViewMaker(noise(600, 32, 3), CIFAR_MEAN, CIFAR_STD, CPU)
-    draws = draw(recipe("cifar"), 600, 0, 0)
+    samples = samples_of(noise(600, 32, 3))
+    draws = draw("cifar", 600, 0, 0)
     everything = np.arange(600)
-    together = maker.views(everything, draws)
+    together = views_of(samples, everything, draws)
     for rows in (everything[::-1].copy(), np.array([7]), np.array([599, 7, 7, 0]), everything[1:]):
-        assert torch.equal(maker.views(rows, draws.of(rows)), together[rows])
+        assert torch.equal(views_of(samples, rows, draws.of(rows)), together[rows])
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            assert torch.equal(maker.views(everything, draws), together)
+            assert torch.equal(views_of(samples, everything, draws), together)
     finally:
         torch.set_num_threads(before)
 
 
 def test_more_than_two_billion_pixels_are_addressed_by_wider_integers_to_the_same_effect():
-    maker = in_units_of_pixels(noise(40, 16, 3))
-    rows, draws = np.arange(40), draw(recipe("cifar"), 40, 0, 0)
-    narrow = maker.views(rows, draws)
-    maker._index_dtype = torch.int64  # what a maker of so many pixels chooses
-    assert torch.equal(maker.views(rows, draws), narrow)
+    samples = in_units_of_pixels(noise(40, 16, 3))
+    rows, draws = np.arange(40), draw("cifar", 40, 0, 0)
+    narrow = views_of(samples, rows, draws)
+    samples._place_dtype = torch.int64  # what samples of so many pixels choose
+    assert torch.equal(views_of(samples, rows, draws), narrow)
 
 
-def test_a_maker_made_under_inference_mode_serves_training():
+def test_samples_made_under_inference_mode_serve_training():
     with torch.inference_mode():
-        maker = ViewMaker(noise(8, 8, 3), CIFAR_MEAN, CIFAR_STD, CPU)
-        maker.plain(slice(None))
-    views = maker.views(np.arange(8), draw(recipe("cifar"), 8, 0, 0))
+        samples = samples_of(noise(8, 8, 3))
+        plain(samples)
+    views = views_of(samples, np.arange(8), draw("cifar", 8, 0, 0))
     weight = torch.ones(3, requires_grad=True)
     (views.mean((0, 2, 3)) * weight).sum().backward()
     assert weight.grad is not None
@@ -256,14 +318,15 @@ def test_a_maker_made_under_inference_mode_serves_training():
 
 def test_pixels_kept_off_the_device_give_the_same_views():
     pixels = noise(40, 16, 3)
-    draws = draw(recipe("cifar"), 40, 0, 0)
-    resident = ViewMaker(pixels, CIFAR_MEAN, CIFAR_STD, CPU)
+    draws = draw("cifar", 40, 0, 0)
+    resident = samples_of(pixels)
     # To torch "cpu:0" is another device than "cpu": batches take the way that they take to a GPU.
-    kept_off = ViewMaker(pixels, CIFAR_MEAN, CIFAR_STD, "cpu:0", resident=False)
+    kept_off = samples_of(pixels, device="cpu:0", resident=False)
     assert kept_off.pixel_device != kept_off.device
+    assert (resident.on_device, kept_off.on_device) == (True, False)
     rows = np.arange(40)
-    assert torch.equal(resident.views(rows, draws), kept_off.views(rows, draws))
-    assert torch.equal(resident.plain(rows), kept_off.plain(slice(None)))
+    assert torch.equal(views_of(resident, rows, draws), views_of(kept_off, rows, draws))
+    assert torch.equal(plain(resident), plain(kept_off))
 
 
 @pytest.mark.cuda
@@ -273,15 +336,14 @@ def test_pixels_kept_off_the_device_give_the_same_views():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_gpus_views_equal_the_cpus_bit_for_bit(resident, name, channels):
     pixels = noise(500, 32, channels)
-    mean, std = CIFAR_MEAN[:channels], CIFAR_STD[:channels]
-    draws, rows = draw(recipe(name), 500, 0, 0), np.arange(500)
-    ours = ViewMaker(pixels, mean, std, "cuda", resident=resident)
-    views = ours.views(rows, draws)
+    draws, rows = draw(name, 500, 0, 0), np.arange(500)
+    ours = samples_of(pixels, device="cuda", resident=resident)
+    views = views_of(ours, rows, draws)
     assert views.device.type == "cuda"
     assert views.is_contiguous(memory_format=torch.channels_last)
-    on_cpu = ViewMaker(pixels, mean, std, CPU)
-    assert torch.equal(views.cpu(), on_cpu.views(rows, draws))
-    assert torch.equal(ours.plain(slice(None)).cpu(), on_cpu.plain(slice(None)))
+    on_cpu = samples_of(pixels)
+    assert torch.equal(views.cpu(), views_of(on_cpu, rows, draws))
+    assert torch.equal(plain(ours).cpu(), plain(on_cpu))
 
 
 def test_the_random_words_and_the_order_are_pinned():
@@ -296,18 +358,17 @@ def test_the_random_words_and_the_order_are_pinned():
 
 
 def test_the_drawn_parameters_are_pinned():
-    draws = draw(recipe("cifar"), 4, data_seed=1, epoch=2)
-    assert draws.top.tolist() == [4, 5, 7, 0]
-    assert draws.left.tolist() == [2, 0, 4, 5]
-    assert draws.flip.tolist() == [False, False, False, False]
+    drawn = draw("cifar", 4, data_seed=1, epoch=2).parameters
+    assert drawn["pad_crop"].tolist() == [[4, 5, 7, 0], [2, 0, 4, 5]]
+    assert drawn["flip"].tolist() == [[0, 0, 0, 0]]
     np.testing.assert_allclose(
-        draws.angle, [12.87208432, -8.77126548, 0.31628426, 4.00908887], rtol=0, atol=1e-8
+        drawn["rotate"][0], [12.87208432, -8.77126548, 0.31628426, 4.00908887], rtol=0, atol=1e-8
     )
 
 
 def test_draws_leave_the_global_generator_alone():
     state = np.random.get_state()[1].copy()  # type: ignore[union-attr]
-    draw(recipe("cifar"), 100, 0, 0)
+    draw("cifar", 100, 0, 0)
     permutation(100, 0, 0)
     assert np.array_equal(np.random.get_state()[1], state)  # type: ignore[arg-type]
 
@@ -322,10 +383,10 @@ def test_order_is_a_permutation_replayed_for_equal_and_other_for_different_seed_
 
 
 def test_views_replay_for_equal_and_differ_for_different_seed_or_epoch():
-    maker = in_units_of_pixels(noise(200, 32, 3))
+    samples = in_units_of_pixels(noise(200, 32, 3))
 
     def views(seed: int, epoch: int) -> torch.Tensor:
-        return maker.views(np.arange(200), draw(recipe("cifar"), 200, seed, epoch))
+        return views_of(samples, np.arange(200), draw("cifar", 200, seed, epoch))
 
     assert torch.equal(views(3, 7), views(3, 7))
     for other in ((4, 7), (3, 8), (7, 3)):
@@ -342,33 +403,31 @@ def test_order_and_views_come_from_different_words():
 
 
 def test_a_samples_draw_depends_neither_on_the_number_of_samples_nor_on_the_recipe():
-    few, many = draw(recipe("cifar"), 10, 0, 0), draw(recipe("cifar"), 1000, 0, 0)
-    for name in ("top", "left", "flip", "angle"):
-        assert np.array_equal(getattr(few, name), getattr(many, name)[:10])
-    without_rotation = draw(recipe("crop_flip"), 1000, 0, 0)
-    assert np.array_equal(without_rotation.top, many.top)
-    assert np.array_equal(without_rotation.flip, many.flip)
-    assert not without_rotation.angle.any()
+    few, many = draw("cifar", 10, 0, 0), draw("cifar", 1000, 0, 0)
+    assert list(few.parameters) == ["pad_crop", "flip", "rotate"]
+    for name, drawn in few.parameters.items():
+        assert np.array_equal(drawn, many.parameters[name][:, :10])
+    without_rotation = draw("crop_flip", 1000, 0, 0)
+    assert list(without_rotation.parameters) == ["pad_crop", "flip"]
+    for name, drawn in without_rotation.parameters.items():
+        assert np.array_equal(drawn, many.parameters[name])
 
 
 def test_draws_have_the_distributions_of_torchvisions_transforms():
     n = 100_000
-    draws = draw(recipe("cifar"), n, 0, 0)
-    assert abs(draws.flip.mean() - 0.5) < 0.008  # 5 standard deviations
-    for offsets in (draws.top, draws.left):
-        counts = np.bincount(offsets, minlength=9)
+    drawn = draw("cifar", n, 0, 0).parameters
+    (top, left), (flip,), (angle,) = drawn["pad_crop"], drawn["flip"], drawn["rotate"]
+    assert abs(flip.mean() - 0.5) < 0.008  # 5 standard deviations
+    for offsets in (top, left):
+        counts = np.bincount(offsets.astype(int), minlength=9)
         assert len(counts) == 9
         assert np.abs(counts / n - 1 / 9).max() < 0.005
-    share, _ = np.histogram(draws.angle, bins=10, range=(-15, 15))
+    share, _ = np.histogram(angle, bins=10, range=(-15, 15))
     assert share.sum() == n
     assert np.abs(share / n - 0.1).max() < 0.005
-    together = np.corrcoef([draws.top, draws.left, draws.flip, draws.angle])
+    together = np.corrcoef([top, left, flip, angle])
     assert np.abs(together - np.eye(4)).max() < 0.016
 
 
 def test_a_recipe_without_a_step_draws_nothing_for_it():
-    draws = draw(recipe("none"), 100, 0, 0)
-    assert not draws.top.any()
-    assert not draws.left.any()
-    assert not draws.flip.any()
-    assert not draws.angle.any()
+    assert draw("none", 100, 0, 0).parameters == {}

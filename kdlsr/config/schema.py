@@ -15,6 +15,7 @@ from kdlsr.config.fields import Above, AtLeast, Between, build
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 
 Options = Mapping[str, Any]
+ListedStep = str | Mapping[str, Options]  # of a recipe of views: a step's name, or with options
 Seed = Annotated[int, Between(0, 2**63 - 1)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EpochChoice = Literal["last", "best_val", "best_test"] | Annotated[int, AtLeast(1)]
@@ -34,7 +35,8 @@ class DatasetConfig:
 
     Attributes:
         name: a registered data set.
-        views: the augmentation, a name in `kdlsr.data.views`.
+        views: the augmentation: the name of a recipe in `conf/views/`, or the list that such a
+            file holds.
         mean: per channel, in units of 0..1; null: computed from the training images.
         std: likewise.
         val_fraction: share of each class held out of training for validation.
@@ -43,7 +45,7 @@ class DatasetConfig:
     """
 
     name: str
-    views: str = "none"
+    views: str | tuple[ListedStep, ...] = "none"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     val_fraction: Annotated[float, Between(0, 1, open_high=True)] = 0.0

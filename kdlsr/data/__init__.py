@@ -1,10 +1,13 @@
-"""Images and labels: where they come from, how they are augmented, in which order they stream.
+"""Inputs and labels: where they come from, how views are made of them, in which order they come.
 
-A data set is one `Source`, registered by name. Nothing slow to load (torch, torchvision,
-scikit-learn, Pillow) is imported by this room's sources before pixels are asked for; nothing
-of losses, models, teachers or training is imported at all.
+A data set is one `Dataset`, registered by name; it loads `Content`, which makes `Samples` on a
+device, from which the streams take batches. Nothing slow to load (torch, scikit-learn, Pillow)
+is imported by a data set before its content is asked for; nothing of losses, models, teachers
+or training is imported at all.
 """
 
-from kdlsr.data.source import Facts, ImageSet, Source, datasets
+from kdlsr.data.dataset import Content, Dataset, Facts, datasets
+from kdlsr.data.images import Images
+from kdlsr.files.download import Progress
 
-__all__ = ["Facts", "ImageSet", "Source", "datasets"]
+__all__ = ["Content", "Dataset", "Facts", "Images", "Progress", "datasets"]

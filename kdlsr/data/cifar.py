@@ -17,9 +17,10 @@ import numpy as np
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
+from kdlsr.data.images import Images
 from kdlsr.files import disk_refusals, write_whole
-from kdlsr.files.download import Archive, fetch
+from kdlsr.files.download import Archive, Progress, fetch
 
 Files = tuple[tuple[str, str], ...]  # (name, md5) each
 
@@ -86,7 +87,7 @@ CIFAR100_CLASSES = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cifar(Source):
+class Cifar(Dataset):
     """What both sets share: 50,000 + 10,000 colour images of 32x32."""
 
     layout: ClassVar[Layout]
@@ -96,17 +97,17 @@ class Cifar(Source):
         checksum = self.layout.archive.checksum
         return Facts(ImageSpec(32, 32, 3), len(self.class_names), checksum, self.class_names)
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         layout = self.layout
         folder = self.folder / layout.folder
         batches = _verified(folder, layout)
         if batches is None:
-            _unpack(fetch(layout.archive, self.folder, report), folder, report)
+            _unpack(fetch(layout.archive, self.folder, progress), folder, progress)
             batches = _verified(folder, layout)
         if batches is None:
             raise UserError(f"{folder} changed while it was read; run again")
         train, test = len(layout.train), len(layout.test)
-        report(f"read {layout.folder}", train + test, train + test)
+        progress(f"read {layout.folder}", train + test, train + test)
         return _decode(batches[:train], layout), _decode(batches[train:], layout)
 
 
@@ -140,7 +141,7 @@ def _verified(folder: Path, layout: Layout) -> list[bytes] | None:
     return contents
 
 
-def _unpack(archive: Path, folder: Path, report: Report) -> None:
+def _unpack(archive: Path, folder: Path, progress: Progress) -> None:
     """Writes the archive's files below `folder`, each whole or not at all."""
     with tarfile.open(archive) as tar:
         members = [
@@ -149,7 +150,7 @@ def _unpack(archive: Path, folder: Path, report: Report) -> None:
             if member.isfile() and PurePosixPath(member.name).parent.as_posix() == folder.name
         ]
         for done, member in enumerate(members):
-            report(f"unpack {archive.name}", done, len(members))
+            progress(f"unpack {archive.name}", done, len(members))
             content = tar.extractfile(member)
             assert content is not None  # a regular file has content
             path = folder / PurePosixPath(member.name).name
@@ -157,11 +158,11 @@ def _unpack(archive: Path, folder: Path, report: Report) -> None:
                 write_whole(path, content.read())
 
 
-def _decode(batches: list[bytes], layout: Layout) -> ImageSet:
+def _decode(batches: list[bytes], layout: Layout) -> Images:
     entries = [_unpickle(batch) for batch in batches]
     pixels = np.concatenate([entry["data"] for entry in entries]).reshape(-1, 3, 32, 32)
     labels = np.concatenate([np.asarray(entry[layout.label_key]) for entry in entries])
-    return ImageSet(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), labels.astype(np.int64))
+    return Images(np.ascontiguousarray(pixels.transpose(0, 2, 3, 1)), labels.astype(np.int64))
 
 
 def _unpickle(verified: bytes) -> dict[str, Any]:

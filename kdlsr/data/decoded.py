@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
+from kdlsr.data.dataset import cache_dir, quiet
+from kdlsr.data.images import Images
 from kdlsr.data.scan import Files, Tree, in_parallel, read_bytes, reading_image
-from kdlsr.data.source import ImageSet, Report, cache_dir, quiet
 from kdlsr.files import (
     disk_refusals,
     locked,
@@ -29,6 +30,7 @@ from kdlsr.files import (
     whole_folder,
     write_whole,
 )
+from kdlsr.files.download import Progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -52,8 +54,8 @@ class Decoding:
 
 
 def load_decoded(
-    tree: Tree, fingerprint: str, decoding: Decoding, report: Report = quiet
-) -> tuple[ImageSet, ImageSet]:
+    tree: Tree, fingerprint: str, decoding: Decoding, progress: Progress = quiet
+) -> tuple[Images, Images]:
     """Returns training and test images of `tree`, memory-mapped from the cache.
 
     Decodes, in parallel, what is not there yet or is damaged. Writing to the arrays changes
@@ -66,10 +68,10 @@ def load_decoded(
     found = _open(folder)
     if found is None:
         what = f"waiting for another process to decode {tree.root.name}"
-        with locked(folder, lambda: report(what, 0, 0)) as alone:
+        with locked(folder, lambda: progress(what, 0, 0)) as alone:
             found = _open(folder)
             if found is None:
-                _build(folder, tree, decoding, report, alone=alone)
+                _build(folder, tree, decoding, progress, alone=alone)
                 found = _open(folder)
     if found is None:
         raise UserError(f"{folder} changed while it was read; run again")
@@ -123,7 +125,7 @@ def _folder(tree: Tree, fingerprint: str, decoding: Decoding) -> Path:
     return cache_dir() / "decoded" / f"{tree.root.name}-{key}"
 
 
-def _open(folder: Path) -> tuple[ImageSet, ImageSet] | None:
+def _open(folder: Path) -> tuple[Images, Images] | None:
     """Returns the cache's content, or None where it is missing, truncated or altered."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -135,27 +137,29 @@ def _open(folder: Path) -> tuple[ImageSet, ImageSet] | None:
         return None  # missing, or damaged: made anew
 
 
-def _mapped(folder: Path, split: str) -> ImageSet:
+def _mapped(folder: Path, split: str) -> Images:
     # Copy on write: torch warns of arrays that cannot be written.
     pixels: npt.NDArray[np.uint8] = np.load(folder / f"{split}_pixels.npy", mmap_mode="c")
-    return ImageSet(pixels, np.load(folder / f"{split}_labels.npy"))
+    return Images(pixels, np.load(folder / f"{split}_labels.npy"))
 
 
-def _build(folder: Path, tree: Tree, decoding: Decoding, report: Report, *, alone: bool) -> None:
+def _build(
+    folder: Path, tree: Tree, decoding: Decoding, progress: Progress, *, alone: bool
+) -> None:
     with disk_refusals(folder):
         if alone:
             remove_abandoned(folder.parent, 0, folder.name)
         if folder.exists():
             remove_folder(folder)
         with whole_folder(folder, sync=False) as partial:  # it is checked whenever it is opened
-            _decode_split(partial, "train", tree.root, tree.train, decoding, report)
-            _decode_split(partial, "test", tree.root, tree.test, decoding, report)
+            _decode_split(partial, "train", tree.root, tree.train, decoding, progress)
+            _decode_split(partial, "test", tree.root, tree.test, decoding, progress)
             manifest = {p.name: [p.stat().st_size, _crc32(p)] for p in partial.iterdir()}
             write_whole(partial / MANIFEST, json.dumps(manifest))
 
 
 def _decode_split(
-    folder: Path, split: str, root: Path, files: Files, decoding: Decoding, report: Report
+    folder: Path, split: str, root: Path, files: Files, decoding: Decoding, progress: Progress
 ) -> None:
     shape = (len(files.paths), *decoding.spec.size, decoding.spec.channels)
     pixels: Any = np.lib.format.open_memmap(
@@ -166,7 +170,7 @@ def _decode_split(
         for row in rows:
             pixels[row] = decode(root / files.paths[row], decoding)
 
-    for _ in in_parallel(decode_chunk, range(shape[0]), f"decode {root.name} {split}", report):
+    for _ in in_parallel(decode_chunk, range(shape[0]), f"decode {root.name} {split}", progress):
         pass
     pixels.flush()
     np.save(folder / f"{split}_labels.npy", files.labels)

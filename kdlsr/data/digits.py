@@ -6,7 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
+from kdlsr.data.images import Images
+from kdlsr.files.download import Progress
 
 TEST_PER_CLASS = 50
 # SHA-256 over training pixels, labels (little-endian int64), then those for testing.
@@ -15,7 +17,7 @@ FINGERPRINT = "sha256:0368236d8106983a10dd2f320608425db5bdb091fbf86b31b3c4ec4a2a
 
 @datasets.register("digits")
 @dataclass(frozen=True, kw_only=True)
-class Digits(Source):
+class Digits(Dataset):
     """1,797 images of 8x8, split 1,297 / 500; values 0..16 are scaled by 15 to 0..240.
 
     The data is the test part of Alpaydin and Kaynak's "Optical Recognition of Handwritten
@@ -26,18 +28,18 @@ class Digits(Source):
     def facts(self) -> Facts:
         return Facts(ImageSpec(8, 8, 1), 10, FINGERPRINT, tuple("0123456789"))
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         from sklearn.datasets import load_digits
 
-        report("read digits", 0, 1)
+        progress("read digits", 0, 1)
         images, labels = load_digits(return_X_y=True)
         pixels = (images.reshape(-1, 8, 8, 1) * 15).astype(np.uint8)
         labels = labels.astype(np.int64)
         is_test = test_rows(labels)
-        report("read digits", 1, 1)
+        progress("read digits", 1, 1)
         return (
-            ImageSet(pixels[~is_test], labels[~is_test]),
-            ImageSet(pixels[is_test], labels[is_test]),
+            Images(pixels[~is_test], labels[~is_test]),
+            Images(pixels[is_test], labels[is_test]),
         )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
-from kdlsr.files.download import Archive, fetch
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
+from kdlsr.data.images import Images
+from kdlsr.files.download import Archive, Progress, fetch
 
 MIRROR = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
@@ -67,7 +68,7 @@ CLASSES = (
 
 @datasets.register("fashion_mnist")
 @dataclass(frozen=True, kw_only=True)
-class FashionMnist(Source):
+class FashionMnist(Dataset):
     """Read from `<root>/FashionMNIST/raw/`, unpacked or gzipped; downloaded where neither is."""
 
     def facts(self) -> Facts:
@@ -75,17 +76,17 @@ class FashionMnist(Source):
         fingerprint = "sha256:" + hashlib.sha256(md5s.encode()).hexdigest()
         return Facts(ImageSpec(28, 28, 1), 10, fingerprint, CLASSES)
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         folder = self.folder / "FashionMNIST" / "raw"
         arrays = []
         for done, file in enumerate(FILES):
-            report("read FashionMNIST", done, len(FILES))
-            arrays.append(parse_idx(_content(file, folder, report)))
-        report("read FashionMNIST", len(FILES), len(FILES))
+            progress("read FashionMNIST", done, len(FILES))
+            arrays.append(parse_idx(_content(file, folder, progress)))
+        progress("read FashionMNIST", len(FILES), len(FILES))
         images, labels, test_images, test_labels = arrays
         return (
-            ImageSet(images[..., None], labels.astype(np.int64)),
-            ImageSet(test_images[..., None], test_labels.astype(np.int64)),
+            Images(images[..., None], labels.astype(np.int64)),
+            Images(test_images[..., None], test_labels.astype(np.int64)),
         )
 
 
@@ -105,10 +106,10 @@ def parse_idx(content: bytes) -> npt.NDArray[np.uint8]:
     return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
 
 
-def _content(file: IdxFile, folder: Path, report: Report) -> bytes:
+def _content(file: IdxFile, folder: Path, progress: Progress) -> bytes:
     unpacked = folder / file.archive.filename.removesuffix(".gz")
     if unpacked.is_file():
         content = unpacked.read_bytes()
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == file.md5:
             return content
-    return gzip.decompress(fetch(file.archive, folder, report).read_bytes())
+    return gzip.decompress(fetch(file.archive, folder, progress).read_bytes())

@@ -8,14 +8,16 @@ import numpy as np
 
 from kdlsr.config import AtLeast, UserError
 from kdlsr.config.inputs import ImageSpec
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.images import Images
 from kdlsr.data.scan import Files, Inspection, Tree, folders, images, inspect
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.files.download import Progress
 
 
 @datasets.register("image_folder")
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder(Source):
+class ImageFolder(Dataset):
     """Images of the user's own; classes are the sorted folder names.
 
     Grey where all images are, else RGB. Files without an image's suffix and hidden ones are
@@ -33,11 +35,11 @@ class ImageFolder(Source):
         tree = self._tree()
         return self._facts(tree, inspect(tree))
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         tree = self._tree()
-        found = inspect(tree, report)
+        found = inspect(tree, progress)
         decoding = Decoding(self._spec(found), self.image_size)
-        return load_decoded(tree, found.fingerprint, decoding, report)
+        return load_decoded(tree, found.fingerprint, decoding, progress)
 
     def _facts(self, tree: Tree, found: Inspection) -> Facts:
         return Facts(

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
+from kdlsr.data.images import Images
+from kdlsr.files.download import Progress
 
 CLASSES = 1000
 
 
 @datasets.register("imagenet")
 @dataclass(frozen=True, kw_only=True)
-class ImageNet(Source):
+class ImageNet(Dataset):
     """1.28 million images of 1,000 classes, at 224x224."""
 
     def facts(self) -> Facts:
@@ -25,13 +27,13 @@ class ImageNet(Source):
             class_names=tuple(map(str, range(CLASSES))),
         )
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         """Refuses.
 
         Raises:
             UserError: always: nothing here can hold it.
         """
-        del report
+        del progress
         raise UserError(
             "dataset=imagenet can be planned, not trained: kdlsr does not stream from disk yet; "
             "profile=reduced runs the same rows on smaller images"

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config import UserError
-from kdlsr.data.source import Report, cache_dir, quiet
+from kdlsr.data.dataset import cache_dir, quiet
 from kdlsr.files import disk_refusals, write_whole
+from kdlsr.files.download import Progress
 from kdlsr.machine.cores import available_cores
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
@@ -99,7 +100,7 @@ def images(root: Path, folder: str) -> list[str]:
     return [f"{folder}/{n}" for n in sorted(names) if n.lower().endswith(IMAGE_SUFFIXES)]
 
 
-def inspect(tree: Tree, report: Report = quiet) -> Inspection:
+def inspect(tree: Tree, progress: Progress = quiet) -> Inspection:
     """Reads each file once, or not at all where it is as it was the last time.
 
     Raises:
@@ -114,14 +115,14 @@ def inspect(tree: Tree, report: Report = quiet) -> Inspection:
     missing = [path for path in paths if path not in rows]
     if missing:
         annotations = frozenset(tree.annotations)
-        rows |= _read_rows(tree.root, missing, annotations, report)
+        rows |= _read_rows(tree.root, missing, annotations, progress)
         settled = {p: r for p, r in rows.items() if started - r.changed_ns > UNSETTLED_NS}
         _write_index(index, settled)
     return _summarise({path: rows[path] for path in paths})
 
 
 def in_parallel(
-    function: Callable[[Sequence[S]], T], items: Sequence[S], what: str, report: Report
+    function: Callable[[Sequence[S]], T], items: Sequence[S], what: str, progress: Progress
 ) -> Iterator[T]:
     """Yields `function` of each chunk of `items`, in order, worked on by all cores in threads.
 
@@ -135,7 +136,7 @@ def in_parallel(
         done = 0
         for chunk, result in zip(chunks, pool.map(function, chunks), strict=True):
             done += len(chunk)
-            report(what, done, len(items))
+            progress(what, done, len(items))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
@@ -162,12 +163,12 @@ def _unchanged(path: str, row: Row) -> bool:
 
 
 def _read_rows(
-    root: Path, paths: Sequence[str], annotations: frozenset[str], report: Report
+    root: Path, paths: Sequence[str], annotations: frozenset[str], progress: Progress
 ) -> dict[str, Row]:
     def read_chunk(chunk: Sequence[str]) -> list[Row]:
         return [_read_row(root / path, is_image=path not in annotations) for path in chunk]
 
-    results = in_parallel(read_chunk, paths, f"checksum {root.name}", report)
+    results = in_parallel(read_chunk, paths, f"checksum {root.name}", progress)
     return dict(zip(paths, _flatten(results), strict=True))
 
 

@@ -7,12 +7,10 @@ a teacher and its students agree on which images nobody was trained on. NumPy on
 import numpy as np
 import numpy.typing as npt
 
-from kdlsr.data.draws import Indices, Purpose, words
+from kdlsr.data.draws import Purpose, Rows, words
 
 
-def stratified_split(
-    labels: npt.ArrayLike, fraction: float, split_seed: int
-) -> tuple[Indices, Indices]:
+def stratified_split(labels: npt.ArrayLike, fraction: float, split_seed: int) -> tuple[Rows, Rows]:
     """Splits samples into those to train on and those held out.
 
     Of a class of n samples, round(fraction * n) are held out (halves go up), at least one
@@ -39,7 +37,7 @@ def stratified_split(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def stratified_subset(labels: npt.ArrayLike, size: int, split_seed: int) -> Indices:
+def stratified_subset(labels: npt.ArrayLike, size: int, split_seed: int) -> Rows:
     """Returns `size` samples, sorted, with each class's share as near as can be to its share.
 
     By largest remainders; of equal ones the lower class goes first.
@@ -57,14 +55,14 @@ def stratified_subset(labels: npt.ArrayLike, size: int, split_seed: int) -> Indi
     return np.flatnonzero(_choose(classes, sizes, quotas, Purpose.SUBSET, split_seed))
 
 
-def _classes(labels: npt.ArrayLike) -> tuple[Indices, Indices]:
+def _classes(labels: npt.ArrayLike) -> tuple[Rows, Rows]:
     """Returns each sample's class as 0..K-1 (N,), and the classes' sizes (K,)."""
     _, classes, sizes = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
     return classes.astype(np.int64), sizes.astype(np.int64)
 
 
 def _choose(
-    classes: Indices, sizes: Indices, quotas: Indices, purpose: Purpose, split_seed: int
+    classes: Rows, sizes: Rows, quotas: Rows, purpose: Purpose, split_seed: int
 ) -> npt.NDArray[np.bool_]:
     """Chooses from each class the `quotas` samples with the lowest random words."""
     order = np.lexsort((words(purpose, (split_seed, 0), len(classes)), classes))

@@ -1,38 +1,33 @@
-"""Batches in the order in which a network meets them: shuffled views, or plain images.
+"""Batches in the order in which a network meets them: shuffled views, or plain inputs.
 
 What a batch holds is a function of data seed and epoch; streams keep no state between epochs,
-so training resumes anywhere. On a GPU preparing a batch never makes the host wait.
+so training resumes anywhere. What the inputs are is the business of `Samples`.
 """
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlsr.data.draws import Indices, draw, permutation
-from kdlsr.data.recipes import ViewRecipe
-from kdlsr.data.views import ViewMaker
-
-Inputs: TypeAlias = Tensor | dict[str, Tensor]
-"""What a network is given: the batch axis first, in every tensor."""
+from kdlsr.data.draws import Rows
+from kdlsr.data.samples import Inputs, Samples
 
 
 class Batch(NamedTuple):
-    """What one step sees, on the stream's device.
+    """What one step sees, on the samples' device.
 
     Attributes:
-        inputs: images (B, C, H, W), normalised, channels_last in memory.
+        inputs: as their spec says: images (B, C, H, W) are normalised and channels_last.
         labels: (B,), int64.
-        indices: (B,), int64: which samples of the original data set these are.
+        rows: (B,), int64: which samples of the original data set these are.
     """
 
     inputs: Inputs
     labels: Tensor
-    indices: Tensor
+    rows: Tensor
 
 
 class TrainStream:
@@ -43,10 +38,8 @@ class TrainStream:
     cannot learn from one.
 
     Args:
-        maker: of the original training set's views.
-        labels: (N,), of the original training set.
-        indices: (n,), which of its samples are trained on.
-        recipe: how an image becomes a view.
+        samples: of the original training set.
+        rows: (n,), which of them are trained on.
         data_seed: sets order and views.
         batch_size: samples per step.
 
@@ -54,25 +47,15 @@ class TrainStream:
         ValueError: no batch can be made: fewer than two samples, or a batch size below one.
     """
 
-    def __init__(
-        self,
-        maker: ViewMaker,
-        labels: npt.NDArray[np.int64],
-        indices: Indices,
-        recipe: ViewRecipe,
-        data_seed: int,
-        batch_size: int,
-    ) -> None:
-        if len(indices) < 2 or batch_size < 1:
-            raise ValueError(f"{len(indices)} samples in batches of {batch_size} cannot train")
-        self.maker = maker
-        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=maker.device)
-        self.indices = np.asarray(indices, dtype=np.int64)
-        self.recipe = recipe
+    def __init__(self, samples: Samples, rows: Rows, data_seed: int, batch_size: int) -> None:
+        if len(rows) < 2 or batch_size < 1:
+            raise ValueError(f"{len(rows)} samples in batches of {batch_size} cannot train")
+        self.samples = samples
+        self.rows = np.asarray(rows, dtype=np.int64)
         self.data_seed = data_seed
         self.batch_size = batch_size
-        single = batch_size > 1 and len(indices) % batch_size == 1
-        self.samples_per_epoch = len(indices) - single
+        single = batch_size > 1 and len(rows) % batch_size == 1
+        self.samples_per_epoch = len(rows) - single
 
     def __len__(self) -> int:
         """Steps per epoch."""
@@ -80,51 +63,40 @@ class TrainStream:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yields the batches of `epoch` (counted from 0)."""
-        order = self.indices[permutation(len(self.indices), self.data_seed, epoch)]
+        order = self.samples.order(self.rows, self.data_seed, epoch, self.batch_size)
         order = order[: self.samples_per_epoch]
-        draws = draw(self.recipe, self.maker.count, self.data_seed, epoch).of(order)
-        plan = self.maker.plan(order, draws)
-        indices = plan[0].to(self.maker.device).long()
+        views = self.samples.views(order, self.data_seed, epoch)
+        rows = torch.from_numpy(order).to(self.samples.device)
         for start in range(0, len(order), self.batch_size):
             part = slice(start, start + self.batch_size)
-            chosen = indices[part]
-            views = self.maker.planned(plan[:, part])
-            yield Batch(views, self.labels.index_select(0, chosen), chosen)
+            labels = self.samples.labels.index_select(0, rows[part])
+            yield Batch(views(part), labels, rows[part])
 
 
 class EvalStream:
-    """Samples as they are, in order.
+    """Samples as they are, in order, `samples.evaluation_batch_size` at once.
 
     Args:
-        maker: of the original data set's views.
-        labels: (N,), of the original data set.
-        indices: (n,), which of its samples, in this order.
-        batch_size: samples per batch; the last may be smaller.
+        samples: of the original data set.
+        rows: (n,), which of them, in this order.
 
     Attributes:
-        labels: (n,), int64, of the samples of this stream, on its device.
-        indices: (n,), int64, likewise.
+        labels: (n,), int64, of the samples of this stream, on their device.
+        rows: (n,), int64, likewise.
     """
 
-    def __init__(
-        self,
-        maker: ViewMaker,
-        labels: npt.NDArray[np.int64],
-        indices: Indices,
-        batch_size: int,
-    ) -> None:
-        self.maker = maker
-        rows = torch.as_tensor(indices, dtype=torch.int64)
-        self._rows = rows.to(maker.pixel_device)
-        self.indices = rows.to(maker.device)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=maker.device)[self.indices]
-        self.batch_size = batch_size
+    def __init__(self, samples: Samples, rows: Rows) -> None:
+        self.samples = samples
+        self.rows = torch.as_tensor(rows, dtype=torch.int64).to(samples.device)
+        self.labels = samples.labels[self.rows]
+        self._inputs = samples.plain(rows)
 
     def __len__(self) -> int:
         """Batches."""
-        return math.ceil(len(self._rows) / self.batch_size)
+        return math.ceil(len(self.rows) / self.samples.evaluation_batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(0, len(self._rows), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            yield Batch(self.maker.plain(self._rows[part]), self.labels[part], self.indices[part])
+        size = self.samples.evaluation_batch_size
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            yield Batch(self._inputs(part), self.labels[part], self.rows[part])

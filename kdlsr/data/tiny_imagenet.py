@@ -12,12 +12,13 @@ import numpy as np
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.image_folder import one_size
+from kdlsr.data.images import Images
 from kdlsr.data.scan import Files, Tree, images, inspect
-from kdlsr.data.source import Facts, ImageSet, Report, Source, datasets, quiet
 from kdlsr.files import disk_refusals, locked, remove_abandoned, whole_folder, write_whole
-from kdlsr.files.download import Archive, fetch
+from kdlsr.files.download import Archive, Progress, fetch
 
 FOLDER = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
@@ -61,7 +62,7 @@ OFFICIAL_CLASSES = tuple(
 
 @datasets.register("tiny_imagenet")
 @dataclass(frozen=True, kw_only=True)
-class TinyImageNet(Source):
+class TinyImageNet(Dataset):
     """Read from `<root>/tiny-imagenet-200`, which is downloaded and unpacked if need be.
 
     What we unpacked from the official archive has the official fingerprint. A tree from
@@ -76,24 +77,24 @@ class TinyImageNet(Source):
         class_names = _class_names(root)
         return Facts(spec, len(class_names), fingerprint, class_names)
 
-    def load(self, report: Report = quiet) -> tuple[ImageSet, ImageSet]:
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         root = self._root()
         if not root.is_dir():
-            _unpack(fetch(ARCHIVE, self.folder, report), root, report)
-        spec, fingerprint = _content(root, report)
-        return load_decoded(_tree(root), fingerprint, Decoding(spec), report)
+            _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
+        spec, fingerprint = _content(root, progress)
+        return load_decoded(_tree(root), fingerprint, Decoding(spec), progress)
 
     def _root(self) -> Path:
         given = self.folder
         return given if (given / "wnids.txt").is_file() else given / FOLDER
 
 
-def _content(root: Path, report: Report = quiet) -> tuple[ImageSpec, str]:
+def _content(root: Path, progress: Progress = quiet) -> tuple[ImageSpec, str]:
     """Returns what the images below `root` are, and the fingerprint."""
     marker = root / MARKER
     if marker.is_file() and marker.read_text().strip() == ARCHIVE.checksum:
         return OFFICIAL, ARCHIVE.checksum
-    found = inspect(_tree(root), report)
+    found = inspect(_tree(root), progress)
     return ImageSpec(*one_size(found), 3), found.fingerprint
 
 
@@ -139,10 +140,10 @@ def _read(root: Path, name: str) -> str:
         ) from error
 
 
-def _unpack(archive: Path, root: Path, report: Report) -> None:
+def _unpack(archive: Path, root: Path, progress: Progress) -> None:
     """Unpacks the zip to `root`, which appears whole or not at all."""
     what = f"waiting for another process to unpack {root.name}"
-    with locked(root, lambda: report(what, 0, 0)) as alone:
+    with locked(root, lambda: progress(what, 0, 0)) as alone:
         if root.is_dir():
             return
         if alone:
@@ -154,5 +155,5 @@ def _unpack(archive: Path, root: Path, report: Report) -> None:
                     member.filename = member.filename.removeprefix(f"{FOLDER}/")
                     if member.filename:
                         zipped.extract(member, unpacked)
-                    report(f"unpack {archive.name}", done + 1, len(members))
+                    progress(f"unpack {archive.name}", done + 1, len(members))
             write_whole(unpacked / MARKER, ARCHIVE.checksum + "\n")

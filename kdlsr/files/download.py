@@ -22,8 +22,8 @@ TIMEOUT_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
 CHUNK_BYTES = 1 << 18
 
-Report: TypeAlias = Callable[[str, int, int], object]
-"""Told `(what, done, total)` as bytes come; a total of 0 is not known."""
+Progress: TypeAlias = Callable[[str, int, int], object]
+"""Called with `(what, done, total)` as work goes on; a total of 0 is not known."""
 
 # What urllib raises for refused connections, DNS, proxies, timeouts, broken replies, bad URLs.
 NETWORK_ERRORS = (OSError, http.client.HTTPException, ValueError)
@@ -46,7 +46,7 @@ class Archive:
     size: int | None = None
 
 
-def fetch(archive: Archive, folder: Path, report: Report = lambda *_: None) -> Path:
+def fetch(archive: Archive, folder: Path, progress: Progress = lambda *_: None) -> Path:
     """Returns the path of the archive below `folder`, downloaded unless it is there.
 
     What was downloaded lies in `<filename>.part` until its checksum is right; an interrupted
@@ -60,10 +60,10 @@ def fetch(archive: Archive, folder: Path, report: Report = lambda *_: None) -> P
     if _present(archive, target):
         return target
     what = f"waiting for another process to download {archive.filename}"
-    with locked(target, lambda: report(what, 0, 0)):
+    with locked(target, lambda: progress(what, 0, 0)):
         if not _present(archive, target):
             part = target.with_name(target.name + ".part")
-            _obtain(archive, part, report)
+            _obtain(archive, part, progress)
             with disk_refusals(target):
                 publish(part, target)
     return target
@@ -86,10 +86,10 @@ def _present(archive: Archive, target: Path) -> bool:
     return True
 
 
-def _obtain(archive: Archive, part: Path, report: Report) -> None:
+def _obtain(archive: Archive, part: Path, progress: Progress) -> None:
     reasons = []
     for url in archive.urls:
-        reason = _obtain_from(url, archive, part, report)
+        reason = _obtain_from(url, archive, part, progress)
         if reason is None:
             return
         reasons.append(f"{url}: {reason}")
@@ -100,7 +100,7 @@ def _obtain(archive: Archive, part: Path, report: Report) -> None:
     )
 
 
-def _obtain_from(url: str, archive: Archive, part: Path, report: Report) -> str | None:
+def _obtain_from(url: str, archive: Archive, part: Path, progress: Progress) -> str | None:
     """Completes `part`; returns None, or why that was not possible.
 
     Tries again as long as that may help: after progress, or from the beginning where the old
@@ -112,7 +112,7 @@ def _obtain_from(url: str, archive: Archive, part: Path, report: Report) -> str 
             time.sleep(PAUSE_SECONDS)
         before = _size(part)
         try:
-            _stream(url, archive, part, report)
+            _stream(url, archive, part, progress)
         except NETWORK_ERRORS as error:
             reason = _describe(error)
             if _size(part) <= before and not (before and not _size(part)):
@@ -127,7 +127,7 @@ def _obtain_from(url: str, archive: Archive, part: Path, report: Report) -> str 
     return reason
 
 
-def _stream(url: str, archive: Archive, part: Path, report: Report) -> None:
+def _stream(url: str, archive: Archive, part: Path, progress: Progress) -> None:
     """Appends to `part` what is missing of it, as far as the server goes along.
 
     Returning means that there is nothing more to come; the checksum then decides.
@@ -156,7 +156,7 @@ def _stream(url: str, archive: Archive, part: Path, report: Report) -> None:
             file = part.open("r+b" if start else "wb")
         with file:
             file.seek(start)
-            _copy(response, file, f"download {archive.filename}", total, report)
+            _copy(response, file, f"download {archive.filename}", total, progress)
     if _size(part) < total:
         raise ConnectionError(f"the connection closed after {_size(part)} of {total} bytes")
 
@@ -173,13 +173,13 @@ def _start(response: http.client.HTTPResponse, have: int, part: Path) -> int:
 
 
 def _copy(
-    response: http.client.HTTPResponse, file: IO[bytes], what: str, total: int, report: Report
+    response: http.client.HTTPResponse, file: IO[bytes], what: str, total: int, progress: Progress
 ) -> None:
     while chunk := response.read(CHUNK_BYTES):
         with disk_refusals(Path(file.name)):
             file.write(chunk)
             file.flush()
-        report(what, file.tell(), total)
+        progress(what, file.tell(), total)
 
 
 def _size(part: Path) -> int:

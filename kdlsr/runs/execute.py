@@ -157,7 +157,7 @@ def _load(run: Run, session: Session) -> Streams:
         data_seed=run.config.data_seed,
         batch_size=run.config.schedule.batch_size,
         device=run.device,
-        report=session.report,
+        progress=session.report,
     )
 
 
@@ -192,7 +192,7 @@ def _start_work(
         model.load_state_dict(teaching.network().model.state_dict())
     if run.config.compile:
         compile_model(model, run.device)
-    loss_state = run.loss.state(len(streams.train.labels)).to(run.device)
+    loss_state = run.loss.state(len(streams.train.samples.labels)).to(run.device)
     learner = Learner(
         model=model,
         optimizer=build_optimizer(model, run.optimisation, run.config.schedule, loss_state),

@@ -26,8 +26,8 @@ from kdlsr.config.schema import (
     fields_of_last_bits,
     read_config,
 )
+from kdlsr.data.dataset import Facts
 from kdlsr.data.prepare import data_identity, facts_of
-from kdlsr.data.source import Facts
 from kdlsr.files import file_digest
 from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision

@@ -108,7 +108,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
         step = Step(
             logits=learner.forward(batch.inputs),
             labels=batch.labels,
-            rows=batch.indices,
+            rows=batch.rows,
             progress=(epoch + index / steps) / schedule.epochs,
             epoch=epoch,
             soft_targets=soft_targets,

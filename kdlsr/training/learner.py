@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.config.schema import ScheduleConfig
-from kdlsr.data.stream import Inputs
+from kdlsr.data.samples import Inputs
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.training.record import EpochRecord
 

@@ -24,14 +24,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import describe
-from ours import MEAN, SIZE, STD, Unobserved, made_images
+from ours import SIZE, Unobserved, image_samples, made_images
 from sweep import Grid
 from turns import finish
 
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig
 from kdlsr.data.stream import EvalStream, TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
 from kdlsr.tables.planning import Request, plan_tables
@@ -47,7 +46,7 @@ DIGITS = ("dataset=digits", "schedule=quick")
 
 def learner_and_task(images: int, classes: int) -> tuple[Learner, Task]:
     pixels, labels = made_images(images, classes)
-    maker = ViewMaker(pixels, MEAN, STD, CPU)
+    samples = image_samples(pixels, labels, CPU)
     everything = np.arange(images)
     schedule = ScheduleConfig(epochs=1000, batch_size=BATCH)
     model = build_model("resnet8", {}, spec=ImageSpec(SIZE, SIZE, 3), num_classes=classes).to(
@@ -55,8 +54,8 @@ def learner_and_task(images: int, classes: int) -> tuple[Learner, Task]:
     )
     optimizer = build_optimizer(model, resolve_optimisation(schedule, Recipe()), schedule)
     task = Task(
-        TrainStream(maker, labels, everything, recipe("cifar"), 0, BATCH),
-        EvalStream(maker, labels, everything[:BATCH], BATCH),
+        TrainStream(samples, everything, 0, BATCH),
+        EvalStream(samples, everything[:BATCH]),
         None,
         build_loss("ce", {}, classes),
         None,

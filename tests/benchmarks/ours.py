@@ -13,8 +13,11 @@ from torch import nn
 
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ScheduleConfig
+from kdlsr.data import Images
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.recipe import read_recipe
+from kdlsr.data.samples import Samples
 from kdlsr.data.stream import EvalStream, TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
 from kdlsr.teachers.live import LiveTeacher
@@ -82,6 +85,12 @@ def our_learner(
     return Learner(model, optimizer, schedule, precision, device)
 
 
+def image_samples(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
+    """Returns made images as kdlsr holds CIFAR's, with the papers' views."""
+    spec, normalisation = ImageSpec(*pixels.shape[1:]), Normalisation(MEAN, STD)
+    return Images(pixels, labels).samples(spec, normalisation, read_recipe("cifar"), device)
+
+
 def our_task(
     count: int,
     batch: int,
@@ -92,11 +101,11 @@ def our_task(
 ) -> Task:
     """Returns what is learnt, on `count` made images."""
     pixels, labels = made_images(count)
-    maker = ViewMaker(pixels, MEAN, STD, device)
+    samples = image_samples(pixels, labels, device)
     everything = np.arange(count)
     return Task(
-        train=TrainStream(maker, labels, everything, recipe("cifar"), 0, batch),
-        test=EvalStream(maker, labels, everything[:batch], batch),
+        train=TrainStream(samples, everything, 0, batch),
+        test=EvalStream(samples, everything[:batch]),
         validation=None,
         loss=build_loss(loss, options or {}, CLASSES),
         teacher=teacher,

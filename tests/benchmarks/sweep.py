@@ -123,7 +123,7 @@ def teacher_pass(grid: Grid) -> float:
         data_seed=run.config.data_seed,
         batch_size=run.config.schedule.batch_size,
         device=run.device,
-        report=Silent().report,
+        progress=Silent().report,
     )
     model = run.teacher.build_model()
     last = checkpoint_of(run.teacher, run.teacher.config.schedule.epochs, Silent())

@@ -25,18 +25,21 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from turns import Contestant, finish, in_turns, ratio, show
 
-from kdlsr.data.draws import draw, permutation
+from kdlsr.config.inputs import ImageSpec
+from kdlsr.data import Images
+from kdlsr.data.draws import permutation
+from kdlsr.data.image_samples import ImageSamples
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.recipe import read_recipe
 from kdlsr.data.stream import TrainStream
-from kdlsr.data.views import ViewMaker, recipe
 
 SIZE, PADDING = 32, 4
 MEAN, STD = (0.50707, 0.48655, 0.44092), (0.26733, 0.25644, 0.27615)
 BATCHES = (128, 512, 1024)
 
 
-def our_stream(maker: ViewMaker, batch: int) -> Callable[[int], None]:
-    labels = np.zeros(maker.count, dtype=np.int64)
-    stream = TrainStream(maker, labels, np.arange(maker.count), recipe("cifar"), 0, batch)
+def our_stream(samples: ImageSamples, batch: int) -> Callable[[int], None]:
+    stream = TrainStream(samples, np.arange(samples.count), 0, batch)
 
     def epoch(number: int) -> None:
         for _ in stream.epoch(number):
@@ -45,15 +48,15 @@ def our_stream(maker: ViewMaker, batch: int) -> Callable[[int], None]:
     return epoch
 
 
-def our_lookup(maker: ViewMaker, batch: int) -> Callable[[int], None]:
+def our_lookup(samples: ImageSamples, batch: int) -> Callable[[int], None]:
     """The stream's work up to the looked-up bytes."""
 
     def epoch(number: int) -> None:
-        order = permutation(maker.count, 0, number)
-        plan = maker.plan(order, draw(recipe("cifar"), maker.count, 0, number).of(order))
-        for start in range(0, maker.count, batch):
-            places = maker._places(plan[:, start : start + batch])
-            maker._looked_up(maker._pixels, places.view(-1))
+        order = permutation(samples.count, 0, number)
+        table = samples.recipe.draw(samples.count, 0, number).of(order).table((SIZE, SIZE))
+        plan = torch.from_numpy(np.concatenate([order[None].astype(np.int32), table]))
+        for start in range(0, samples.count, batch):
+            samples._looked_up(plan[:, start : start + batch])
 
     return epoch
 
@@ -70,9 +73,10 @@ def by_pil(pixels: np.ndarray, batch: int) -> Callable[[int], None]:
         return pil_functional.normalize(pil_functional.to_tensor(image), MEAN, STD)
 
     def epoch(number: int) -> None:
-        drawn = draw(recipe("cifar"), len(images), 0, number)
-        parameters = [a.tolist() for a in (drawn.top, drawn.left, drawn.flip, drawn.angle)]
-        arguments = list(zip(images, *parameters, strict=True))
+        drawn = read_recipe("cifar").draw(len(images), 0, number).parameters
+        top, left = drawn["pad_crop"].astype(int).tolist()
+        flip, angle = drawn["flip"][0].tolist(), drawn["rotate"][0].tolist()
+        arguments = list(zip(images, top, left, flip, angle, strict=True))
         for start in range(0, len(images), batch):
             torch.stack([view(*given) for given in arguments[start : start + batch]])
 
@@ -88,12 +92,14 @@ def main() -> None:
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (options.images, SIZE, SIZE, 3), dtype=np.uint8)
-    maker = ViewMaker(pixels, MEAN, STD, "cpu")
+    images = Images(pixels, np.zeros(len(pixels), dtype=np.int64))
+    spec, cpu = ImageSpec(SIZE, SIZE, 3), torch.device("cpu")
+    samples = images.samples(spec, Normalisation(MEAN, STD), read_recipe("cifar"), cpu)
     print(describe(), "1 thread", sep="; ")
     contestants = {
-        f"stream, batch {b}": _contestant(our_stream(maker, b), options.images) for b in BATCHES
+        f"stream, batch {b}": _contestant(our_stream(samples, b), options.images) for b in BATCHES
     }
-    contestants["lookup, batch 128"] = _contestant(our_lookup(maker, 128), options.images)
+    contestants["lookup, batch 128"] = _contestant(our_lookup(samples, 128), options.images)
     pil_images = pixels[: options.pil_images]
     contestants["pil, batch 128"] = _contestant(by_pil(pil_images, 128), len(pil_images))
     found = in_turns(contestants, options.rounds)

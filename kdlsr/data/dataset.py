@@ -1,0 +1,126 @@
+"""What a data set is to the rest of kdlsr: cheap facts, then content in the host's memory.
+
+NumPy only. How content becomes views on a device is the business of `Samples`; no data set
+may know of it.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from kdlsr.config import Registry
+from kdlsr.config.inputs import InputSpec
+from kdlsr.files.download import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from kdlsr.data.normalisation import Normalisation
+    from kdlsr.data.recipe import ViewRecipe
+    from kdlsr.data.samples import Samples
+
+
+def quiet(what: str, done: int, total: int) -> None:
+    """The `Progress` that shows nothing."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a data set without loading it.
+
+    Attributes:
+        spec: kind and shape of its inputs: what a network for it is built for.
+        num_classes: K.
+        fingerprint: identifies the content: the same wherever the same content lies.
+        class_names: K names, in the order of the labels.
+    """
+
+    spec: InputSpec
+    num_classes: int
+    fingerprint: str
+    class_names: tuple[str, ...]
+
+
+class Content(ABC):
+    """One split as it lies in the host's memory, in a fixed order.
+
+    Attributes:
+        labels: (N,), int64, in [0, num_classes).
+    """
+
+    labels: npt.NDArray[np.int64]
+
+    @abstractmethod
+    def moments(self, rows: npt.NDArray[np.int64]) -> "Normalisation | None":
+        """Returns mean and std per channel over `rows`; None where there are no quantities."""
+
+    @abstractmethod
+    def samples(
+        self,
+        spec: InputSpec,
+        normalisation: "Normalisation | None",
+        recipe: "ViewRecipe",
+        device: "torch.device",
+    ) -> "Samples":
+        """Makes this content ready for a device.
+
+        Args:
+            spec: the data set's.
+            normalisation: what inputs are normalised by; None where `moments` gives none.
+            recipe: how an input becomes a view; its steps take inputs of this spec.
+            device: where views are wanted.
+        """
+
+
+def data_dir() -> Path:
+    """Returns where data sets lie unless told: `$KDLSR_DATA`, or `data` below this folder."""
+    return Path(os.environ.get("KDLSR_DATA") or "data").expanduser().absolute()
+
+
+def cache_dir() -> Path:
+    """Returns where decoded images and checksums are kept: `<data dir>/.kdlsr-cache`.
+
+    Never inside a user's own tree, which may be read-only; it may be deleted at any time.
+    """
+    return data_dir() / ".kdlsr-cache"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(ABC):
+    """A data set's own options (its dataclass fields) and how to read it.
+
+    Attributes:
+        root: the folder that the data set's files lie in, or are downloaded to; null: the
+            data directory.
+    """
+
+    root: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """`root`, or the data directory where it is not set."""
+        return data_dir() if self.root is None else Path(self.root).expanduser().absolute()
+
+    @abstractmethod
+    def facts(self) -> Facts:
+        """Returns what is known without downloading or decoding.
+
+        Raises:
+            UserError: the user's own files are missing or do not make a data set.
+        """
+
+    @abstractmethod
+    def load(self, progress: Progress = quiet) -> tuple[Content, Content]:
+        """Returns what to train and what to test on; downloads or decodes what is not there.
+
+        Raises:
+            UserError: it can be neither found nor downloaded, or a file is damaged.
+        """
+
+
+datasets: Registry[type[Dataset]] = Registry("dataset", "kdlsr.data", entry_points="kdlsr.datasets")

@@ -1,0 +1,63 @@
+"""What a channel's mean and standard deviation are, and inputs that were normalised by others.
+
+No data set and no network: both sides of a teacher's and a student's difference in pixels.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """What inputs are normalised by: (x - mean) / std, x in 0..1.
+
+    Attributes:
+        mean: per channel.
+        std: per channel, positive.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or min(self.std, default=1.0) <= 0:
+            raise ValueError(f"mean={self.mean} and std={self.std} cannot normalise")
+
+
+def renormalised(inputs: Tensor, have: Normalisation | None, want: Normalisation | None) -> Tensor:
+    """Returns inputs normalised by `have` as `want` would have normalised them.
+
+    The same tensor where the two are equal. Does not wait for a device.
+
+    Args:
+        inputs: (B, C, ...).
+        have: what they were normalised by; None: they were not (tokens).
+        want: what they should be.
+
+    Raises:
+        ValueError: one is None, or they have other numbers of channels.
+    """
+    if have == want:
+        return inputs
+    if have is None or want is None or len(have.mean) != len(want.mean):
+        raise ValueError(f"inputs normalised by {have} cannot be by {want}")
+    scale, shift = _affine(have, want, inputs.device, inputs.dtype)
+    rest = (-1,) + (1,) * (inputs.dim() - 2)
+    return inputs * scale.view(rest) + shift.view(rest)
+
+
+@functools.lru_cache(maxsize=16)  # made once: a copy to a GPU makes the host wait
+def _affine(
+    have: Normalisation, want: Normalisation, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    pairs = list(zip(have.mean, have.std, want.mean, want.std, strict=True))
+    scale = [std / new_std for _, std, _, new_std in pairs]
+    shift = [(mean - new_mean) / new_std for mean, _, new_mean, new_std in pairs]
+    with torch.inference_mode(False):
+        return (
+            torch.tensor(scale, dtype=dtype, device=device),
+            torch.tensor(shift, dtype=dtype, device=device),
+        )

@@ -1,0 +1,68 @@
+"""What a run's data is to whoever trains on it: labels, and inputs of chosen rows, on a device.
+
+Of any kind: images, text and sound are other classes of `Samples`, never other streams. How
+many there are in a batch, what is held out and who asks is not known here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from kdlsr.config.inputs import InputSpec
+from kdlsr.data.draws import Rows, permutation
+from kdlsr.data.normalisation import Normalisation
+
+Inputs: TypeAlias = Tensor | dict[str, Tensor]
+"""What a network is given: the batch axis first, in every tensor."""
+
+Made: TypeAlias = Callable[[slice], Inputs]
+"""Inputs that are ready to be made: of a slice of the rows that were asked for, in their order."""
+
+
+class Samples(ABC):
+    """The inputs and labels of one split of a data set, made on a device.
+
+    Attributes:
+        labels: (N,), int64, on `device`: of all rows.
+        spec: what the inputs are.
+        device: where inputs are wanted.
+        normalisation: what they are normalised by; None: they are no quantities (tokens).
+        on_device: views are made by the device alone: the host neither waits nor copies
+            between an epoch's batches, so that a step with its views can be captured.
+        evaluation_batch_size: how many are evaluated at once.
+    """
+
+    labels: Tensor
+    spec: InputSpec
+    device: torch.device
+    normalisation: Normalisation | None = None
+    on_device: bool = False
+    evaluation_batch_size: int = 1000
+
+    def order(
+        self,
+        rows: Rows,
+        data_seed: int,
+        epoch: int,
+        batch_size: int,  # noqa: ARG002 (others order by length)
+    ) -> Rows:
+        """Returns `rows` in the order of an epoch (from 0): drawn, unless a kind has its own.
+
+        Args:
+            rows: (n,), what is trained on.
+            data_seed: with `epoch`, all that a draw may depend on.
+            epoch: counted from 0.
+            batch_size: how many will share a batch, for an order of like lengths.
+        """
+        return rows[permutation(len(rows), data_seed, epoch)]
+
+    @abstractmethod
+    def views(self, rows: Rows, data_seed: int, epoch: int) -> Made:
+        """Makes ready the views of `rows` in an epoch: a function of row, epoch and seed."""
+
+    @abstractmethod
+    def plain(self, rows: Rows) -> Made:
+        """Makes ready the inputs of `rows` as they are, without augmentation."""
