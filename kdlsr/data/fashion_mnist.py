@@ -1,7 +1,8 @@
 """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey images of clothes, 28x28.
 
 Addresses, file names and checksums of the archives are those of torchvision's own class (a
-test compares them), and files lie where torchvision puts them.
+test compares them), and files lie where torchvision puts them. Its reader is not used for the
+reasons given in `cifar`.
 """
 
 import gzip
