@@ -224,5 +224,5 @@ def test_its_parameters_follow_a_view_into_any_batch_and_to_any_device() -> None
 
 
 def test_moving_pixels_after_they_were_changed_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"flip moves pixels, and erase .*; put flip before erase"):
+    with pytest.raises(ValueError, match=r"flip after erase would move .*: put flip before erase"):
         ViewRecipe({"erase": Erase(2), "flip": Flip()})

@@ -78,7 +78,7 @@ class Content(ABC):
 
 
 def data_dir() -> Path:
-    """Returns where data sets lie unless told: `$KDLSR_DATA`, or `data` below this folder."""
+    """Returns where data sets without a `root` lie: `$KDLSR_DATA`, or `data` below this folder."""
     return Path(os.environ.get("KDLSR_DATA") or "data").expanduser().absolute()
 
 

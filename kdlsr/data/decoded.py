@@ -1,7 +1,7 @@
 """Trees of image files, decoded once into arrays that later runs map into memory.
 
 A cache folder is written under a temporary name and renamed. Its name is made from the
-source's fingerprint and everything else that decides its pixels, and its files are checked
+data set's fingerprint and everything else that decides its pixels, and its files are checked
 each time they are opened, so a stale or damaged cache is never used. It may be deleted.
 """
 

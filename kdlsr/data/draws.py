@@ -38,10 +38,10 @@ def words(purpose: Purpose, key: tuple[int, int], count: int, name: str = "") ->
         purpose: sets the highest of the counter's four words, out of reach of counting.
         key: (seed, epoch), each in [0, 2**64).
         count: how many.
-        name: sets, by its hash, the counter's next word: a stream apart for each name.
+        name: sets, by its hash, the counter's next word: each name has other words.
     """
-    apart = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") if name else 0
-    counter = np.array([0, 0, apart, int(purpose)], dtype=np.uint64)
+    third = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") if name else 0
+    counter = np.array([0, 0, third, int(purpose)], dtype=np.uint64)
     generator = np.random.Philox(key=np.array(key, dtype=np.uint64), counter=counter)
     return np.asarray(generator.random_raw(count), dtype=np.uint64)
 

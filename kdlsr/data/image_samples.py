@@ -109,7 +109,7 @@ class ImageSamples(Samples):
         return made
 
     def _looked_up(self, plan: Tensor) -> Tensor:
-        """Returns a plan's pixels, packed, on the views' device; nobody waits for the transfer."""
+        """Returns a plan's pixels, packed, on the views' device, without waiting for them."""
         if len(plan) == 1:  # no pixel moves: whole images
             table, places = self._pixels[1:].view(self.count, -1), plan[0]
         else:

@@ -6,6 +6,7 @@ is its own business; nothing here touches a pixel or imports anything heavy.
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,22 +36,9 @@ class ViewRecipe:
     steps: Mapping[str, ViewStep] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        resampled = changed = None
-        for name, step in self.steps.items():
-            if isinstance(step, PixelStep):
-                changed = name
-            elif changed:
-                raise ValueError(
-                    f"{name} moves pixels, and {changed} changes them where they then lie; "
-                    f"put {name} before {changed}"
-                )
-            elif isinstance(step, SpatialStep):
-                if resampled and not (step.whole_pixels and step.keeps_frame):
-                    raise ValueError(
-                        f"{name} after {resampled} would need a second lookup of pixels, and a "
-                        f"view is one, to the nearest pixel; put {name} before {resampled}"
-                    )
-                resampled = resampled if step.whole_pixels else name
+        for (first, earlier), (second, later) in itertools.combinations(self.steps.items(), 2):
+            if reason := later.obstacle(earlier):
+                raise ValueError(f"{second} after {first} {reason}: put {second} before {first}")
 
     @property
     def changes(self) -> dict[str, PixelStep]:

@@ -1,7 +1,7 @@
-"""What a run's data is to whoever trains on it: labels, and inputs of chosen rows, on a device.
+"""What training is given of a data set: labels, and inputs of chosen rows, on a device.
 
-Of any kind: images, text and sound are other classes of `Samples`, never other streams. How
-many there are in a batch, what is held out and who asks is not known here.
+Images, text and sound are classes of `Samples`, never other streams. Batches, splits and seeds
+are chosen elsewhere.
 """
 
 from abc import ABC, abstractmethod

@@ -1,4 +1,4 @@
-"""What a tree of image files holds, told from names, checksums and image heads.
+"""What a tree of image files holds, known from names, checksums and image heads.
 
 Checksums are remembered by modification time. Nothing here decodes an image.
 """
@@ -218,7 +218,7 @@ def _summarise(rows: dict[str, Row]) -> Inspection:
 
 
 def _digest(text: str) -> str:
-    # Names that are not UTF-8 are kept apart by their raw bytes.
+    # Names that are not UTF-8 are distinguished by their raw bytes.
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -229,7 +229,7 @@ def _read_index(path: Path) -> dict[str, Row]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError):
-        return {}  # merely remembered: what is damaged is read anew
+        return {}  # a damaged index: all is read anew
 
 
 def _write_index(path: Path, rows: dict[str, Row]) -> None:

@@ -29,6 +29,10 @@ class ViewStep(ABC):
     first_word: ClassVar[int | None] = None
     takes: ClassVar[type[InputSpec]] = ImageSpec
 
+    def obstacle(self, earlier: "ViewStep") -> str:  # noqa: ARG002 (kinds look at it)
+        """Returns why this step cannot follow `earlier` in a recipe; "" where it can."""
+        return ""
+
     @abstractmethod
     def draw(self, drawn: Words) -> Floats:
         """Returns k parameters of each view, (k, n), from its random words (n, `words`)."""
@@ -46,6 +50,19 @@ class ViewStep(ABC):
         return block[:, self.first_word : self.first_word + self.words]
 
 
+class PixelStep(ViewStep):
+    """A step that changes the looked-up pixels, on the device, a batch at once."""
+
+    @abstractmethod
+    def change(self, images: "Tensor", parameters: "Tensor") -> "Tensor":
+        """Returns the changed images; may change the given ones. May not wait for the device.
+
+        Args:
+            images: (B, C, H, W), float32 in [0, 255], not yet normalised, channels_last.
+            parameters: (k, B), float32, as drawn.
+        """
+
+
 class SpatialStep(ViewStep):
     """A step that moves pixels; all of a recipe's are one lookup (`kdlsr.data.places`).
 
@@ -58,6 +75,14 @@ class SpatialStep(ViewStep):
     whole_pixels: ClassVar[bool] = True
     keeps_frame: ClassVar[bool] = False
 
+    def obstacle(self, earlier: ViewStep) -> str:
+        if isinstance(earlier, PixelStep):
+            return "would move pixels that were changed where they lay"
+        exact = self.whole_pixels and self.keeps_frame
+        if isinstance(earlier, SpatialStep) and not earlier.whole_pixels and not exact:
+            return "would need a second lookup of pixels; a view is one, to the nearest pixel"
+        return ""
+
     @abstractmethod
     def place(self, places: Places, parameters: Floats) -> Places:
         """Returns where pixels lie before the step, from where they lie after it.
@@ -65,19 +90,6 @@ class SpatialStep(ViewStep):
         Args:
             places: of n views in their images after this step.
             parameters: (k, n), as drawn.
-        """
-
-
-class PixelStep(ViewStep):
-    """A step that changes the looked-up pixels, on the device, a batch at once."""
-
-    @abstractmethod
-    def change(self, images: "Tensor", parameters: "Tensor") -> "Tensor":
-        """Returns the changed images; may change the given ones. May not wait for the device.
-
-        Args:
-            images: (B, C, H, W), float32 in [0, 255], not yet normalised, channels_last.
-            parameters: (k, B), float32, as drawn.
         """
 
 
