@@ -19,9 +19,10 @@ from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, parse_arguments, run_entry_
 
 if TYPE_CHECKING:
     from kdlsr.runs.plan import Run
+    from kdlsr.runs.result import RunResult
 
 
-def train_job(config: DictConfig) -> dict[str, Any]:
+def train_job(config: DictConfig) -> "RunResult | None":
     """Completes the run that a composed config describes; returns its result.
 
     This is the function that a launcher calls, in this process or in another one.
@@ -37,23 +38,22 @@ def _plan(config: DictConfig) -> "Run":
     return plan_run(read_config(plain))
 
 
-def _complete(run: "Run") -> dict[str, Any]:
+def _complete(run: "Run") -> "RunResult | None":
     """Completes a run, or brings it as far as `until`; returns its result, if it has one."""
-    from kdlsr.reporting.console import ConsoleSession
+    from kdlsr.progress.terminal import TerminalWatcher
     from kdlsr.runs.execute import checkpoint_of, complete_run
     from kdlsr.runs.launch import cores_per_job
+    from kdlsr.runs.session import Session
 
     hydra_config = HydraConfig.get()
     is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
     launcher = cast(dict[str, Any], OmegaConf.to_container(hydra_config.launcher, resolve=False))
-    session = ConsoleSession(cores_per_job(launcher) if is_sweep else None)
-    try:
+    with TerminalWatcher() as watcher:
+        session = Session(watcher, cores_per_job(launcher) if is_sweep else None)
         if run.config.until is not None:
             checkpoint_of(run, run.config.until, session)
-            return {}
+            return None
         return complete_run(run, session)
-    finally:
-        session.close()
 
 
 def _train_one() -> int:

@@ -3,8 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.losses import Step
+from kdlsr.progress import NobodyWatching, WatchedRun
+from kdlsr.progress.times import RunTimes
+from kdlsr.progress.watching import Display, ReadTerms
 from kdlsr.training.record import EpochRecord
 
 pytest_plugins = ["isolation"]
@@ -41,41 +44,38 @@ def step_of(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None) 
     return Step(logits, labels, rows, 0.0, 0, soft_targets, nn.Module())
 
 
-class SilentObserver:
-    """Counts what it sees."""
+class RecordingObserver:
+    """Keeps what it sees of a training."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.records: list[EpochRecord] = []
 
-    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
+    def step(self, done: int, of: int, terms: ReadTerms) -> None:
         self.steps += 1
 
     def epoch(self, record: EpochRecord) -> None:
         self.records.append(record)
 
-    def complete(self, result: Mapping[str, Any]) -> None: ...
 
-    def timing(self) -> dict[str, Any]:
-        return {}
+class RecordingWatcher(NobodyWatching):
+    """Keeps what it is told; `Session(watcher)` is a command's that is watched by it.
 
-
-class SilentSession:
-    """A session that keeps what it is told."""
-
-    cores = None
+    Attributes:
+        lines: the messages.
+        runs: whose training began.
+    """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.runs: list[WatchedRun] = []
 
-    def report(self, what: str, done: int, total: int) -> None: ...
-
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         self.lines.append(line)
 
-    @contextmanager
-    def observe(self, run: Any, start: int, until: int) -> Iterator[SilentObserver]:
-        yield SilentObserver()
+    def display(self, run: WatchedRun, times: RunTimes) -> AbstractContextManager[Display]:
+        self.runs.append(run)
+        return super().display(run, times)
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from kdlsr.training.checkpoint import (
     write_checkpoint,
 )
 
-STATE = {"model": {"weight": torch.arange(5000.0)}, "epoch": 3, "history": "[]"}
+STATE = {"run_id": "a-run", "model": {"weight": torch.arange(5000.0)}, "epoch": 3, "history": "[]"}
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, 3)
     write_checkpoint(path, STATE)
-    state = read_checkpoint(path)
+    state = read_checkpoint(path, "a-run")
     assert torch.equal(state["model"]["weight"], torch.arange(5000.0))
     assert state["epoch"] == 3
     assert not list(tmp_path.glob("*.tmp"))
@@ -72,7 +72,14 @@ def test_a_damaged_checkpoint_is_detected(tmp_path: Path, damage: object) -> Non
     write_checkpoint(path, STATE)
     damage(path)  # type: ignore[operator]
     with pytest.raises(DamagedCheckpoint):
-        read_checkpoint(path)
+        read_checkpoint(path, "a-run")
+
+
+def test_another_runs_checkpoint_is_not_read(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, 1)
+    write_checkpoint(path, STATE)
+    with pytest.raises(DamagedCheckpoint, match="is not a checkpoint of another-run"):
+        read_checkpoint(path, "another-run")
 
 
 def test_two_generations_and_the_wanted_epochs_survive_pruning(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
 def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     """torch raises where a step of the loop would synchronise."""
     import numpy as np
-    from conftest import SilentObserver, step_of
+    from conftest import RecordingObserver, step_of
     from test_fit import SCHEDULE
 
     from kdlsr.config.inputs import ImageSpec
@@ -80,7 +80,7 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     model = build_model("resnet8", {}, spec=ImageSpec(32, 32, 3), num_classes=4).to(device)
     optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
     learner = Learner(model, optimizer, SCHEDULE, "bf16", device)
-    train_epoch(learner, task, 0, SilentObserver())
+    train_epoch(learner, task, 0, RecordingObserver())
     stream = task.train.epoch(1)
     batches = list(stream)
     torch.cuda.set_sync_debug_mode("error")

@@ -32,7 +32,9 @@ from kdlsr.files import (
     write_json,
     write_whole,
 )
-from kdlsr.runs.store import RunFolder
+from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.owner import Ownership
+from kdlsr.runs.writer import RunWriter
 from kdlsr.training.checkpoint import checkpoint_path, read_checkpoint, write_checkpoint
 
 
@@ -143,10 +145,12 @@ def test_a_full_disk_is_the_reason_that_a_checkpoint_fails_for(tmp_path: Path) -
 def test_the_logits_of_a_run_are_the_bytes_of_np_savez(tmp_path: Path) -> None:
     logits = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
     labels = np.arange(50)
-    RunFolder(tmp_path).write_test_logits(logits, labels)
+    folder = tmp_path / "run"
+    with Ownership(folder, print) as owner:
+        RunWriter(RunFolder(folder, "run"), owner).test_logits(logits, labels)
     np.savez(tmp_path / "expected.npz", logits=logits, labels=labels)
     expected = (tmp_path / "expected.npz").read_bytes()
-    assert (tmp_path / "test_logits.npz").read_bytes() == expected
+    assert (folder / "test_logits.npz").read_bytes() == expected
 
 
 # ---------------------------------------------------------------- a power cut
@@ -209,11 +213,12 @@ def test_a_power_cut_at_any_instant_leaves_checkpoints_whole(
     def look() -> None:
         for found in disk.after_a_cut(tmp_path / f"cut-{next(cuts)}"):
             paths = sorted(found.glob("*.pt"))
-            seen.append([read_checkpoint(path)["epoch"] for path in paths])
+            seen.append([read_checkpoint(path, "a-run")["epoch"] for path in paths])
 
     disk.when = look
     for epoch in (1, 2):
-        write_checkpoint(checkpoint_path(folder, epoch), {"epoch": epoch, "w": torch.ones(99)})
+        state = {"run_id": "a-run", "epoch": epoch, "w": torch.ones(99)}
+        write_checkpoint(checkpoint_path(folder, epoch), state)
     disk.when = lambda: None
     assert seen == sorted(seen)
     assert {tuple(epochs) for epochs in seen} == {(), (1,), (1, 2)}
@@ -385,17 +390,16 @@ def test_only_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_goes_on_removes_what_its_killed_writers_left(plan: Any, tmp_path: Path) -> None:
-    from conftest import SilentSession
-
     from kdlsr.runs.execute import checkpoint_of, complete_run
+    from kdlsr.runs.session import Session
 
     run = plan()
-    folder = checkpoint_of(run, 1, SilentSession()).parents[2]
+    folder = checkpoint_of(run, 1, Session()).parents[2]
     left = [folder / ".metrics.jsonl.1-a.tmp", folder / "checkpoints" / ".epoch-0002.pt.1-a.tmp"]
     for path in left:
         path.write_bytes(b"half")
         os.utime(path, (0, 0))
-    complete_run(run, SilentSession())
+    complete_run(run, Session())
     assert not any(path.exists() for path in left)
     assert json.loads((folder / "result.json").read_text())["status"] == "complete"
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, SilentObserver, SilentSession, step_of
+from conftest import TINY, RecordingObserver, step_of
 from torch.nn import functional as F
 
 from kdlsr.config import RunFailed
@@ -22,7 +22,8 @@ from kdlsr.losses import build_loss
 from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.models import Recipe, build_model
 from kdlsr.runs.execute import complete_run, store_of
-from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.plan import plan_run
+from kdlsr.runs.session import Session
 from kdlsr.training.fit import Task, fit, predict
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_optimisation
@@ -60,7 +61,7 @@ def _learner(precision: str = "fp32") -> Learner:
 
 
 def test_training_equals_a_plain_loop_of_torch() -> None:
-    task, learner, observer = _task(), _learner(), SilentObserver()
+    task, learner, observer = _task(), _learner(), RecordingObserver()
     history: list[EpochRecord] = []
     fit(learner, task, history, 3, observer, lambda: None)
 
@@ -85,7 +86,7 @@ def test_training_equals_a_plain_loop_of_torch() -> None:
 def test_a_record_holds_the_mean_terms_and_the_test_metrics() -> None:
     task, learner = _task(), _learner()
     history: list[EpochRecord] = []
-    logits = fit(learner, task, history, 1, SilentObserver(), lambda: None)
+    logits = fit(learner, task, history, 1, RecordingObserver(), lambda: None)
     assert logits is not None
     assert torch.equal(logits, predict(learner, task.test))
     (record,) = history
@@ -123,7 +124,7 @@ def test_a_loss_that_is_not_finite_is_told_with_its_epoch_and_step() -> None:
     with torch.no_grad():
         learner.model.linear.bias[0] = float("nan")  # type: ignore[union-attr,operator]
     with pytest.raises(RunFailed, match="not finite at step 1 of epoch 1: hard nan"):
-        fit(learner, task, [], 1, SilentObserver(), lambda: saved.append(1))
+        fit(learner, task, [], 1, RecordingObserver(), lambda: saved.append(1))
     assert not saved
 
 
@@ -131,7 +132,7 @@ def test_weights_that_diverged_after_the_last_loss_are_told_with_their_epoch(pla
     """One step, whose loss is finite and whose rate is not sane."""
     run = plan("schedule.lr=1e30", "schedule.batch_size=256", "schedule.warmup_epochs=0")
     with pytest.raises(RunFailed, match="test logits are not finite after epoch 1"):
-        complete_run(run, SilentSession())
+        complete_run(run, Session())
     assert store_of(run.config).run(run.run_id).status() == "failed"
 
 
@@ -151,8 +152,8 @@ def test_dropout_is_replayed_on_going_on(tmp_path: Path) -> None:
         if keep < 3:
             from kdlsr.runs.execute import checkpoint_of
 
-            checkpoint_of(run, keep, SilentSession())
-        complete_run(run, SilentSession())
+            checkpoint_of(run, keep, Session())
+        complete_run(run, Session())
         results.append((store_of(run.config).run(run.run_id).path / "metrics.jsonl").read_bytes())
     assert results[0] == results[1]
 
@@ -162,9 +163,9 @@ def test_no_validation_image_is_trained_on_by_student_or_teacher(tmp_path: Path)
 
     config = [*TINY, "dataset.val_fraction=0.25", "loss=kd", "teacher=self"]
     run = plan_run(read_config(compose_config([*config, f"output_dir={tmp_path}"])))
-    assert isinstance(run.teacher, Run)
+    assert run.teacher_run is not None
     held_out = []
-    for member in (run, run.teacher):
+    for member in (run, run.teacher_run):
         streams = load_streams(
             member.config.dataset,
             data_seed=member.config.data_seed,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TINY, SilentSession
+from conftest import TINY, RecordingWatcher
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +15,7 @@ from kdlsr.config.schema import read_config
 from kdlsr.losses import Loss, Step, Terms, losses
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.session import Session
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
 
 
@@ -110,20 +111,19 @@ def _files(run: Run) -> list[bytes]:
 
 def _kept_state(run: Run) -> dict[str, Tensor]:
     folder = store_of(run.config).run(run.run_id).checkpoints
-    state: dict[str, Tensor] = read_checkpoint(
-        checkpoint_path(folder, checkpoint_epochs(folder)[-1])
-    )["loss"]
+    path = checkpoint_path(folder, checkpoint_epochs(folder)[-1])
+    state: dict[str, Tensor] = read_checkpoint(path, run.run_id)["loss"]
     return state
 
 
 @pytest.mark.parametrize("loss", ["online", "learned"])
 def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -> None:
     whole, broken = (_planned(loss, tmp_path / name) for name in ("whole", "broken"))
-    complete_run(whole, SilentSession())
-    checkpoint_of(broken, 1, SilentSession())
-    session = SilentSession()
-    complete_run(broken, session)
-    assert any("goes on after epoch 1" in line for line in session.lines)
+    complete_run(whole, Session())
+    checkpoint_of(broken, 1, Session())
+    watcher = RecordingWatcher()
+    complete_run(broken, Session(watcher))
+    assert any("goes on after epoch 1" in line for line in watcher.lines)
     assert _files(whole) == _files(broken)
     states = [_kept_state(run) for run in (whole, broken)]
     assert set(states[0]) == set(states[1])
@@ -132,7 +132,7 @@ def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -
 
 def test_what_a_loss_remembers_of_an_epoch_is_in_its_checkpoint(tmp_path: Path) -> None:
     run = _planned("online", tmp_path)
-    complete_run(run, SilentSession())
+    complete_run(run, Session())
     state = _kept_state(run)
     assert not state["sums"].any()
     assert torch.allclose(state["labels"].sum(dim=1), torch.ones(10))
@@ -143,7 +143,7 @@ def test_what_a_loss_learns_is_learned_with_the_network_and_its_terms_are_logged
     tmp_path: Path,
 ) -> None:
     run = _planned("learned", tmp_path)
-    complete_run(run, SilentSession())
+    complete_run(run, Session())
     state = _kept_state(run)
     assert state["log_tau"] != 0.5
     assert sorted(set(state["seen"].tolist())) == [0.0, 3.0]  # of 1,297 samples 256 are trained on

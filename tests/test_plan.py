@@ -8,7 +8,8 @@ import pytest
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import as_plain, read_config
-from kdlsr.runs.plan import Run, TeacherFile, plan_run
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.teachers.kinds.checkpoint import FileTeacher
 
 DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
 
@@ -18,8 +19,8 @@ def plan(*overrides: str) -> Run:
 
 
 def teacher_of(*overrides: str) -> Run:
-    teacher = plan(*overrides).teacher
-    assert isinstance(teacher, Run)
+    teacher = plan(*overrides).teacher_run
+    assert teacher is not None
     return teacher
 
 
@@ -135,8 +136,8 @@ def test_a_teacher_inherits_data_and_epochs_and_has_its_own_recipe() -> None:
     ]
     run = plan(*student)
     assert vars(run.optimisation) == {"optimizer": "adam", "lr": 0.002, "weight_decay": 0.0}
-    teacher = run.teacher
-    assert isinstance(teacher, Run)
+    teacher = run.teacher_run
+    assert teacher is not None
     assert vars(teacher.optimisation) == {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}
     assert teacher.config.dataset == run.config.dataset
     assert teacher.config.schedule.epochs == 5
@@ -166,8 +167,8 @@ def test_teacher_overrides_are_as_on_the_command_line() -> None:
 def test_a_teacher_may_have_a_teacher() -> None:
     chain = 'teacher.overrides=["loss=kd","teacher=resnet20"]'
     teacher = teacher_of("loss=kd", "teacher=self", chain)
-    assert isinstance(teacher.teacher, Run)
-    assert teacher.teacher.config.model.name == "resnet20"
+    assert teacher.teacher_run is not None
+    assert teacher.teacher_run.config.model.name == "resnet20"
 
 
 def test_a_teachers_file_is_known_by_its_content(tmp_path: Path) -> None:
@@ -175,7 +176,8 @@ def test_a_teachers_file_is_known_by_its_content(tmp_path: Path) -> None:
     for name, content in (("a.pt", b"1"), ("b.pt", b"1"), ("c.pt", b"2")):
         (tmp_path / name).write_bytes(content)
         run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={tmp_path / name}")
-        assert isinstance(run.teacher, TeacherFile)
+        assert isinstance(run.teacher, FileTeacher)
+        assert run.teacher_run is None
         ids.append(run.run_id)
     assert ids[0] == ids[1] != ids[2]
 

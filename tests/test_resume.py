@@ -4,17 +4,20 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import processes
 import pytest
-from conftest import TINY, Command, SilentObserver, SilentSession, environment, train_command
+from conftest import TINY, Command, RecordingWatcher, environment, train_command
 
 from kdlsr.config import LostRun
+from kdlsr.progress import NobodyWatching, WatchedRun
+from kdlsr.progress.times import RunTimes
+from kdlsr.progress.watching import Display
 from kdlsr.runs.execute import checkpoint_of, complete_run
+from kdlsr.runs.session import Session
 
 # What must not differ by a byte between a disturbed run and an undisturbed one.
 PROMISED = ("metrics.jsonl", "result.json", "test_logits.npz")
@@ -90,7 +93,7 @@ def test_a_damaged_checkpoint_costs_one_epoch_and_no_bit(
     plan: Any, tmp_path: Path, damage: str
 ) -> None:
     run = plan()
-    newest = checkpoint_of(run, 2, SilentSession()).parents[1] / "epoch-0002.pt"
+    newest = checkpoint_of(run, 2, Session()).parents[1] / "epoch-0002.pt"
     content = newest.read_bytes()
     if damage == "truncated":
         newest.write_bytes(content[:-1])
@@ -98,11 +101,11 @@ def test_a_damaged_checkpoint_costs_one_epoch_and_no_bit(
         newest.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     else:
         newest.with_name(newest.name + ".sha256").unlink()
-    session = SilentSession()
-    complete_run(run, session)
-    assert any("the checkpoint before it is used" in line for line in session.lines)
-    assert f"{run.run_id} goes on after epoch 1" in session.lines
-    complete_run(plan(f"output_dir={tmp_path / 'fresh'}"), SilentSession())
+    watcher = RecordingWatcher()
+    complete_run(run, Session(watcher))
+    assert any("the checkpoint before it is used" in line for line in watcher.lines)
+    assert f"{run.run_id} goes on after epoch 1" in watcher.lines
+    complete_run(plan(f"output_dir={tmp_path / 'fresh'}"), Session())
     _assert_same_files(tmp_path / "runs" / run.run_id, tmp_path / "fresh" / "runs" / run.run_id)
 
 
@@ -151,13 +154,13 @@ def test_of_two_processes_one_trains_and_both_have_the_result(tmp_path: Path) ->
 
 
 def test_going_on_with_other_threads_is_recorded(plan: Any, tmp_path: Path) -> None:
-    checkpoint_of(plan("threads=1"), 1, SilentSession())
+    checkpoint_of(plan("threads=1"), 1, Session())
     run = plan("threads=2")
-    assert complete_run(run, SilentSession())["environment"] == "mixed"
+    assert complete_run(run, Session()).environment == "mixed"
     recorded = json.loads((tmp_path / "runs" / run.run_id / "environment.json").read_text())
     assert [session["threads"] for session in recorded["sessions"]] == [1, 2]
     other = plan("seed=1")
-    assert complete_run(other, SilentSession())["environment"] == "uniform"
+    assert complete_run(other, Session()).environment == "uniform"
 
 
 def test_a_run_that_was_taken_over_is_left_alone(plan: Any, tmp_path: Path) -> None:
@@ -165,15 +168,12 @@ def test_a_run_that_was_taken_over_is_left_alone(plan: Any, tmp_path: Path) -> N
     folder = tmp_path / "runs" / run.run_id
     successor = {"host": "elsewhere", "pid": 1, "started": "x", "beat": 0}
 
-    class Robbed(SilentSession):
-        def say(self, line: str) -> None: ...
-
-        @contextmanager
-        def observe(self, run: Any, start: int, until: int) -> Iterator[SilentObserver]:
+    class Robbed(NobodyWatching):
+        def display(self, run: WatchedRun, times: RunTimes) -> AbstractContextManager[Display]:
             (folder / "owner.7.json").write_text(json.dumps(successor))
-            yield SilentObserver()
+            return super().display(run, times)
 
     with pytest.raises(LostRun, match="taken over by process 1 on elsewhere"):
-        complete_run(run, Robbed())
+        complete_run(run, Session(Robbed()))
     assert not (folder / "result.json").exists()
     assert not (folder / "metrics.jsonl").exists()

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SilentSession
 
 from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
 from kdlsr.reporting.summarise import as_states, summarise
 from kdlsr.reporting.write import write_report
 from kdlsr.runs.execute import checkpoint_of, complete_run
+from kdlsr.runs.session import Session
 from kdlsr.tables.launching import carry_out, states
 from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
 from kdlsr.tables.reading import find_tables, read_profile, read_table
@@ -31,9 +31,9 @@ class _InProcess:
             config = dataclasses.replace(job.run.config, keep_epochs=keep)
             run = dataclasses.replace(job.run, config=config)
             if job.until is not None:
-                checkpoint_of(run, job.until, SilentSession())
+                checkpoint_of(run, job.until, Session())
             else:
-                complete_run(run, SilentSession())
+                complete_run(run, Session())
         return []
 
 

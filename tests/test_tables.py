@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from made_runs import make_complete, make_failed
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
@@ -83,13 +84,11 @@ def _named(plan: Plan) -> dict[str, Any]:
 
 def _complete(job: PlannedJob) -> None:
     """Makes a run look complete, without training it."""
-    result = {"status": "complete", "run_id": job.run.run_id}
-    store_of(job.run.config).run(job.run.run_id).write_result(result)
+    make_complete(job.run)
 
 
 def _fail(job: PlannedJob) -> None:
-    folder = store_of(job.run.config).run(job.run.run_id)
-    folder.write_failure(job.run.run_id, job.run.cell_id, ValueError("broken on purpose"))
+    make_failed(job.run, ValueError("broken on purpose"))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Command, SilentSession, environment, train_command
+from conftest import Command, RecordingWatcher, environment, train_command
 
 from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
@@ -26,13 +26,15 @@ from kdlsr.data.prepare import load_streams
 from kdlsr.data.stream import Batch
 from kdlsr.runs import teaching
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
-from kdlsr.runs.plan import Run, canonical, plan_run
+from kdlsr.runs.identity import canonical
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.session import Session
 from kdlsr.runs.teaching import TeacherWeights, outputs_identity
 from kdlsr.teachers import __main__ as command
-from kdlsr.teachers import storage
-from kdlsr.teachers.live import LiveTeacher
-from kdlsr.teachers.storage import OutputFolder, list_outputs, remove_outputs
-from kdlsr.teachers.stored import StoredTeacher
+from kdlsr.teachers import outputs
+from kdlsr.teachers.network import TeacherNetwork
+from kdlsr.teachers.outputs import OutputStore, list_outputs, remove_outputs
+from kdlsr.teachers.soft_targets import SoftTargets
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
 
 PROMISED = ("metrics.jsonl", "result.json", "test_logits.npz")
@@ -54,9 +56,9 @@ def _plan(root: Path, *overrides: str) -> Run:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the run that teaches most students here, trained once."""
-    teacher = _plan(tmp_path_factory.mktemp("trained")).teacher
-    assert isinstance(teacher, Run)
-    complete_run(teacher, SilentSession())
+    teacher = _plan(tmp_path_factory.mktemp("trained")).teacher_run
+    assert teacher is not None
+    complete_run(teacher, Session())
     return store_of(teacher.config).run(teacher.run_id).path
 
 
@@ -75,19 +77,19 @@ def student(tmp_path: Path, trained: Path) -> Student:
 def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by a name whenever a teacher's network is built."""
     names: list[str] = []
-    build = teaching._live_teacher
+    build = teaching._network
 
-    def counted(run: Run, source: TeacherWeights, session: Any) -> Any:
-        names.append(source.name)
-        return build(run, source, session)
+    def counted(run: Run, weights: TeacherWeights, *given: Any) -> TeacherNetwork:
+        names.append(weights.teacher.name)
+        return build(run, weights, *given)
 
-    monkeypatch.setattr(teaching, "_live_teacher", counted)
+    monkeypatch.setattr(teaching, "_network", counted)
     return names
 
 
-def _contents(run: Run, session: SilentSession | None = None) -> dict[str, bytes]:
+def _contents(run: Run, session: Session | None = None) -> dict[str, bytes]:
     """Trains a run from its start; returns the files of it that are promised to the byte."""
-    complete_run(run, session or SilentSession())
+    complete_run(run, session or Session())
     folder = store_of(run.config).run(run.run_id).path
     last = checkpoint_path(folder / "checkpoints", run.config.schedule.epochs)
     contents = {file: (folder / file).read_bytes() for file in PROMISED}
@@ -145,18 +147,18 @@ def test_live_stored_and_partly_stored_outputs_end_in_the_same_bytes(
 def test_all_students_losses_forms_and_lengths_share_one_teachers_outputs(
     student: Student, tmp_path: Path, built: list[str]
 ) -> None:
-    complete_run(student(), SilentSession())
+    complete_run(student(), Session())
     others = [
         ["loss.tau=2", "loss.alpha=0.5", "init_seed=7", "loss.form=as_written"],
         ["model=resnet8", "model.width=4", "loss.form=as_released", "schedule.lr=0.01"],
         ["schedule.epochs=2"],
     ]
     for overrides in others:
-        complete_run(student(*overrides), SilentSession())
+        complete_run(student(*overrides), Session())
     assert len(built) == 1
     (store,) = list_outputs(_root(tmp_path))
     assert store.epochs == 3
-    complete_run(student("schedule.epochs=4"), SilentSession())  # the fourth epoch is new
+    complete_run(student("schedule.epochs=4"), Session())  # the fourth epoch is new
     assert len(built) == 2
     (store,) = list_outputs(_root(tmp_path))
     assert store.epochs == 4
@@ -165,26 +167,28 @@ def test_all_students_losses_forms_and_lengths_share_one_teachers_outputs(
 def test_what_is_stored_is_what_the_network_answers(student: Student, tmp_path: Path) -> None:
     """Against the teacher's own network on views that are made here."""
     run = student()
-    complete_run(run, SilentSession())
-    teacher = run.teacher
-    assert isinstance(teacher, Run)
+    complete_run(run, Session())
+    teacher = run.teacher_run
+    assert teacher is not None
     model = teacher.build_model()
     path = store_of(run.config).find_checkpoint(teacher.run_id, 3)
     assert path is not None
-    model.load_state_dict(read_checkpoint(path)["model"])
+    model.load_state_dict(read_checkpoint(path, teacher.run_id)["model"])
     model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     streams = load_streams(
         run.config.dataset,
         data_seed=run.config.data_seed,
         batch_size=run.config.schedule.batch_size,
         device=torch.device("cpu"),
-        progress=SilentSession().report,
+        progress=Session().watcher.loading,
     )
     with torch.inference_mode():
         for epoch in range(3):
-            answers = torch.cat([model(batch.inputs) for batch in streams.train.epoch(epoch)])
+            batches = list(streams.train.epoch(epoch))
+            answers = torch.cat([model(batch.inputs) for batch in batches]).half().numpy()
+            places = np.searchsorted(streams.train.rows, np.concatenate([b.rows for b in batches]))
             stored = np.load(_file(tmp_path, f"epoch-{epoch + 1:04d}"))
-            np.testing.assert_array_equal(stored, answers.half().numpy())
+            np.testing.assert_array_equal(stored[places], answers)
 
 
 @pytest.mark.parametrize(
@@ -212,10 +216,9 @@ def test_all_that_moves_their_bits_makes_another_key(
 def _key(run: Run, folder: Path, epoch: int = 3, weights: str = "a") -> str:
     path = folder / f"epoch-{epoch:04d}.pt"
     path.with_name(path.name + ".sha256").write_text(f"{weights}  {path.name}\n")
-    assert isinstance(run.teacher, Run)
-    return canonical(
-        outputs_identity(run, TeacherWeights(path, {"run_id": run.teacher.run_id, "epoch": epoch}))
-    )
+    assert run.teacher_run is not None
+    assert run.teacher is not None
+    return canonical(outputs_identity(run, TeacherWeights(run.teacher, path, epoch)))
 
 
 def test_another_epoch_other_weights_or_other_threads_make_another_key(
@@ -240,11 +243,11 @@ def test_outputs_of_a_file_are_kept_under_its_content(
     student: Student, tmp_path: Path, built: list[str]
 ) -> None:
     run = student()
-    complete_run(run, SilentSession())
-    assert isinstance(run.teacher, Run)
-    path = store_of(run.config).find_checkpoint(run.teacher.run_id, 3)
+    complete_run(run, Session())
+    assert run.teacher_run is not None
+    path = store_of(run.config).find_checkpoint(run.teacher_run.run_id, 3)
     assert path is not None
-    state = read_checkpoint(path)["model"]
+    state = read_checkpoint(path, run.teacher_run.run_id)["model"]
     given = ["teacher=checkpoint", "teacher.model=resnet8", f"teacher.path={tmp_path / 'file.pt'}"]
     width = 'teacher.overrides=["model.width=4"]'
     live = []
@@ -263,7 +266,7 @@ def test_a_teacher_after_one_epoch_has_outputs_of_its_own(
     poor = [_contents(student("teacher.epoch=1")) for _ in range(2)]
     assert poor[0] == poor[1]
     assert len(built) == 1
-    complete_run(student(), SilentSession())
+    complete_run(student(), Session())
     assert len(built) == 2
     (first, second) = list_outputs(_root(tmp_path))
     assert {first.description["epoch"], second.description["epoch"]} == {1, 3}
@@ -271,13 +274,13 @@ def test_a_teacher_after_one_epoch_has_outputs_of_its_own(
 
 def test_epochs_made_again_replay_the_outputs_too(student: Student, built: list[str]) -> None:
     run = student("schedule.epochs=5")
-    complete_run(run, SilentSession())
+    complete_run(run, Session())
     folder = store_of(run.config).run(run.run_id)
     gone = next(e for e in (1, 2, 3) if e not in checkpoint_epochs(folder.checkpoints))
-    session = SilentSession()
-    path = checkpoint_of(run, gone, session)
+    watcher = RecordingWatcher()
+    path = checkpoint_of(run, gone, Session(watcher))
     assert "replays" in path.parts
-    assert not any("differ" in line for line in session.lines)
+    assert not any("differ" in line for line in watcher.lines)
     assert len(built) == 1
 
 
@@ -285,7 +288,7 @@ def test_starting_from_a_teachers_weights_stores_nothing_without_soft_targets(
     student: Student, tmp_path: Path, built: list[str]
 ) -> None:
     complete_run(
-        student("loss=ce", "teacher=self", "start=teacher", "teacher.overrides=[]"), SilentSession()
+        student("loss=ce", "teacher=self", "start=teacher", "teacher.overrides=[]"), Session()
     )
     assert not _root(tmp_path).exists()
     both = ["teacher=self", "start=teacher", "teacher.overrides=[]"]
@@ -300,54 +303,90 @@ def test_logits_out_of_range_are_an_error_and_are_not_stored(
     student: Student, tmp_path: Path
 ) -> None:
     run = student()
-    complete_run(run, SilentSession())
-    assert isinstance(run.teacher, Run)
-    path = store_of(run.config).find_checkpoint(run.teacher.run_id, 3)
+    complete_run(run, Session())
+    assert run.teacher_run is not None
+    path = store_of(run.config).find_checkpoint(run.teacher_run.run_id, 3)
     assert path is not None
-    state = read_checkpoint(path)["model"]
+    state = read_checkpoint(path, run.teacher_run.run_id)["model"]
     state["linear.bias"] += 1e5  # more than float16 holds
     torch.save(state, tmp_path / "loud.pt")
     remove_outputs(_root(tmp_path), "*")
     loud = ["teacher=checkpoint", "teacher.model=resnet8", f"teacher.path={tmp_path / 'loud.pt'}"]
-    with pytest.raises(RunFailed, match="not finite in float16"):
-        complete_run(student(*loud, 'teacher.overrides=["model.width=4"]'), SilentSession())
+    with pytest.raises(RunFailed, match="beyond the range of float16"):
+        complete_run(student(*loud, 'teacher.overrides=["model.width=4"]'), Session())
     assert _parts(tmp_path) == []
 
 
+ROWS = np.arange(3, 19, 2)  # of the data set those that are trained on: 3, 5, ... 17
+
+
+def _batches(*parts: list[int]) -> list[Batch]:
+    """Batches of rows; a row's view is four numbers that no other row has."""
+    rows = [torch.tensor(part) for part in parts]
+    return [Batch(_views(r), torch.zeros(len(r)), r) for r in rows]
+
+
+def _views(rows: torch.Tensor) -> torch.Tensor:
+    return (rows[:, None] + torch.linspace(0, 0.9, 4)).reshape(-1, 1, 2, 2)
+
+
+def _soft_targets(root: Path, asked: list[str], dtype: str = "float16") -> SoftTargets:
+    def network() -> TeacherNetwork:
+        asked.append("network")
+        return TeacherNetwork(torch.nn.Flatten(), dtype, torch.device("cpu"), None)
+
+    return SoftTargets(network, _folder(root), ROWS, 8, 4, dtype, torch.device("cpu"))
+
+
+def _assert_own_answers(teacher: SoftTargets, batches: list[Batch], dtype: str) -> None:
+    for batch in batches:
+        answer = teacher.logits(batch)
+        rounded = batch.inputs.flatten(1).to(getattr(torch, dtype)).float()
+        assert torch.equal(answer, rounded)
+        assert answer.dtype == torch.float32
+        assert not answer.is_inference()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-def test_batches_are_replayed_in_their_order(tmp_path: Path, dtype: str) -> None:
-    asked: list[int] = []
-
-    def network() -> LiveTeacher:
-        asked.append(1)
-        return LiveTeacher(torch.nn.Flatten(), dtype, torch.device("cpu"), None)
-
-    views = torch.randn(8, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    batches = [Batch(v, torch.zeros(len(v)), torch.zeros(len(v))) for v in views.split(3)]
-    rounded = views.flatten(1).to(getattr(torch, dtype)).float()
-    for _ in range(3):
-        teacher = StoredTeacher(network, _folder(tmp_path), (8, 4), dtype, torch.device("cpu"))
-        for epoch, order in ((0, batches), (1, batches[1:] + batches[:1])):
-            teacher.begin_epoch(epoch)
-            answers = [teacher.logits(batch) for batch in order]
-            teacher.end_epoch()
-            expected = rounded if epoch == 0 else rounded.roll(-3, dims=0)
-            assert torch.equal(torch.cat(answers), expected)
-            assert all(answer.dtype == torch.float32 for answer in answers)
-            assert not any(answer.is_inference() for answer in answers)
-    assert len(asked) == 2
+def test_a_row_has_its_own_soft_targets_in_whatever_batch_it_comes(
+    tmp_path: Path, dtype: str
+) -> None:
+    """Live, recorded and replayed; batches in another order, of other sizes, and skipped ones."""
+    batches = _batches([9, 3, 17], [5, 15, 7], [13, 11])
+    others = _batches([11, 17, 3, 5], [13], [7, 9])  # row 15 is not asked for
+    asked: list[str] = []
+    for order in (batches, batches, batches[1:] + batches[:1], batches[1:], others):
+        teacher = _soft_targets(tmp_path, asked, dtype)
+        teacher.begin_epoch(0)
+        _assert_own_answers(teacher, order, dtype)
+        teacher.end_epoch()
+    assert len(asked) == 1
 
 
-def test_an_epoch_that_was_not_finished_is_not_stored(tmp_path: Path) -> None:
-    network = LiveTeacher(torch.nn.Flatten(), "float16", torch.device("cpu"), None)
-    teacher = StoredTeacher(
-        lambda: network, _folder(tmp_path), (8, 4), "float16", torch.device("cpu")
-    )
-    views = torch.ones(3, 1, 2, 2)
+@pytest.mark.parametrize("parts", [([9, 3, 17],), ([9, 3, 17, 5], [17, 5, 3, 9]), ()])
+def test_an_epoch_that_was_not_visited_whole_is_not_stored(
+    tmp_path: Path, parts: tuple[list[int], ...]
+) -> None:
+    teacher = _soft_targets(tmp_path, [])
     teacher.begin_epoch(0)
-    teacher.logits(Batch(views, torch.zeros(3), torch.zeros(3)))
+    for batch in _batches(*parts):
+        teacher.logits(batch)
     teacher.end_epoch()
     assert not list(tmp_path.glob("key/*.npy"))
+
+
+def test_an_epoch_that_drops_its_last_sample_is_stored_without_it(
+    student: Student, tmp_path: Path, built: list[str]
+) -> None:
+    """Of 257 samples in batches of 64 one is left over, another one each epoch."""
+    alone = ["dataset.subset=257", "schedule.batch_size=64", TEACHER]
+    live = _contents(student(*alone, "teacher.store=off"))
+    assert _contents(student(*alone)) == live
+    dropped = [np.isnan(np.load(_file(tmp_path, part))).all(axis=1) for part in EVERYTHING[:3]]
+    assert [int(rows.sum()) for rows in dropped] == [1, 1, 1]
+    before = len(built)
+    assert _contents(student(*alone)) == live
+    assert len(built) == before
 
 
 # ---------------------------------------------------------------- faults
@@ -365,9 +404,9 @@ def test_damaged_outputs_are_computed_again_and_cost_no_bit(
     content = path.read_bytes()
     flipped = content[:-7] + bytes([content[-7] ^ 1]) + content[-6:]
     path.write_bytes({"truncated": content[:-1], "emptied": b""}.get(damage, flipped))
-    session = SilentSession()
-    assert _contents(student(), session) == undisturbed
-    assert [line for line in session.lines if "disagrees" in line] == [
+    watcher = RecordingWatcher()
+    assert _contents(student(), Session(watcher)) == undisturbed
+    assert [line for line in watcher.lines if "disagrees" in line] == [
         f"{path} disagrees with its checksum or key; it is computed again"
     ]
     assert len(built) == 2
@@ -379,7 +418,7 @@ def test_a_full_disk_costs_the_store_and_not_the_run(
 ) -> None:
     """The kernel refuses the second half of the third file that is written."""
     live = _contents(student("teacher.store=off"))
-    write, calls = storage._write_array, []
+    write, calls = outputs._write_array, []
 
     def write_with_little_room(folder: Path, part: str, logits: Any) -> None:
         calls.append(part)
@@ -392,13 +431,13 @@ def test_a_full_disk_costs_the_store_and_not_the_run(
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr(storage, "_write_array", write_with_little_room)
-    session = SilentSession()
-    assert _contents(student(), session) == live
+    monkeypatch.setattr(outputs, "_write_array", write_with_little_room)
+    watcher = RecordingWatcher()
+    assert _contents(student(), Session(watcher)) == live
     assert calls == ["test", "epoch-0001", "epoch-0002"]
     assert _parts(tmp_path) == ["epoch-0001", "test"]
     assert _no_debris(_root(tmp_path))
-    (line,) = [line for line in session.lines if "no more teacher outputs" in line]
+    (line,) = [line for line in watcher.lines if "no more teacher outputs" in line]
     assert "File too large" in line
     assert _contents(student()) == live  # and the next run stores the rest
     assert _parts(tmp_path) == EVERYTHING
@@ -409,19 +448,19 @@ def test_a_place_that_cannot_be_written_costs_the_store_and_not_the_run(
 ) -> None:
     live = _contents(student("teacher.store=off"))
     _root(tmp_path).write_text("a file where the folder should be")
-    session = SilentSession()
-    assert _contents(student(), session) == live
-    assert len([line for line in session.lines if "no more teacher outputs" in line]) == 1
+    watcher = RecordingWatcher()
+    assert _contents(student(), Session(watcher)) == live
+    assert len([line for line in watcher.lines if "no more teacher outputs" in line]) == 1
 
 
 def test_the_bound_is_kept_and_said_once(student: Student, tmp_path: Path) -> None:
     live = _contents(student("teacher.store=off"))
     limit = 20_000  # bytes: key.json, the test images, one epoch, not two
-    session = SilentSession()
-    assert _contents(student(f"teacher.store_limit_gb={limit / 1e9}"), session) == live
+    watcher = RecordingWatcher()
+    assert _contents(student(f"teacher.store_limit_gb={limit / 1e9}"), Session(watcher)) == live
     assert _parts(tmp_path) == ["epoch-0001", "test"]
-    assert storage.folder_size(_root(tmp_path)) <= limit
-    assert len([line for line in session.lines if "teacher.store_limit_gb=2e-05" in line]) == 1
+    assert outputs.folder_size(_root(tmp_path)) <= limit
+    assert len([line for line in watcher.lines if "teacher.store_limit_gb=2e-05" in line]) == 1
 
 
 def test_a_run_killed_inside_an_epoch_loses_that_epochs_outputs_only(
@@ -442,20 +481,19 @@ def test_a_run_killed_inside_an_epoch_loses_that_epochs_outputs_only(
     complete = [part for part in _parts(tmp_path) if part.startswith("epoch")]
     assert complete == [f"epoch-{n + 1:04d}" for n in range(len(complete))]
     for path in _root(tmp_path).glob("*/*.npy"):
-        assert storage._is_whole(path)
-    session = SilentSession()
-    assert _contents(student("schedule.epochs=8"), session) == live
-    assert any(f"outputs on {len(complete)} epochs are stored" in s for s in session.lines)
-    assert not any("disagrees" in line for line in session.lines)
+        assert outputs._is_whole(path)
+    watcher = RecordingWatcher()
+    assert _contents(student("schedule.epochs=8"), Session(watcher)) == live
+    assert any(f"outputs on {len(complete)} epochs are stored" in s for s in watcher.lines)
+    assert not any("disagrees" in line for line in watcher.lines)
 
 
 WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from kdlsr.teachers.live import LiveTeacher
-from kdlsr.teachers.storage import OutputFolder
-folder = OutputFolder(Path(sys.argv[1]), "key", {}, 1.0, print)
+from kdlsr.teachers.outputs import OutputStore
+folder = OutputStore(Path(sys.argv[1]), "key", {}, 1.0, print)
 for n in range(10**6):
     folder.write(f"epoch-{n:04d}", np.full((200_000, 10), n % 1000, dtype=np.float16))
     print(n, flush=True)
@@ -479,7 +517,7 @@ def test_a_writer_killed_at_any_instant_leaves_only_whole_files(tmp_path: Path) 
         process.communicate()
         for path in tmp_path.glob("key/epoch-*.npy"):
             number = int(path.name.split("-")[1])
-            assert storage._is_whole(path)
+            assert outputs._is_whole(path)
             assert (np.load(path) == number % 1000).all()
             seen += 1
     assert seen >= 8
@@ -497,8 +535,8 @@ def test_temporary_files_of_killed_writers_go_after_an_hour(tmp_path: Path) -> N
     assert young.exists()
 
 
-def _folder(root: Path, limit_gb: float = 1.0, lines: list[str] | None = None) -> OutputFolder:
-    return OutputFolder(root, "key", {"epoch": 3}, limit_gb, (lines or []).append)
+def _folder(root: Path, limit_gb: float = 1.0, lines: list[str] | None = None) -> OutputStore:
+    return OutputStore(root, "key", {"epoch": 3}, limit_gb, (lines or []).append)
 
 
 def test_two_writers_of_one_epoch_leave_one_whole_file(tmp_path: Path) -> None:
@@ -510,7 +548,7 @@ def test_two_writers_of_one_epoch_leave_one_whole_file(tmp_path: Path) -> None:
         folder = _folder(tmp_path)
         for epoch in range(10):
             barrier.wait()
-            folder.write(storage.epoch_part(epoch), logits + epoch)
+            folder.write(outputs.epoch_part(epoch), logits + epoch)
 
     writers = [threading.Thread(target=write_all) for _ in range(4)]
     for writer in writers:
@@ -520,7 +558,7 @@ def test_two_writers_of_one_epoch_leave_one_whole_file(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("key/*.npy"))) == 10
     assert _no_debris(tmp_path)
     for epoch in range(10):
-        found = _folder(tmp_path).read(storage.epoch_part(epoch), shape, "float32")
+        found = _folder(tmp_path).read(outputs.epoch_part(epoch), shape, "float32")
         np.testing.assert_array_equal(found, logits + epoch)
 
 
@@ -539,7 +577,7 @@ def test_outputs_of_another_shape_or_dtype_are_not_used(tmp_path: Path) -> None:
     for shape, dtype in (((4, 4), "float16"), ((8, 2), "float32")):
         _folder(tmp_path).write("test", np.zeros((8, 2), dtype=np.float16))
         lines: list[str] = []
-        folder = OutputFolder(tmp_path, "key", {}, 1.0, lines.append)
+        folder = OutputStore(tmp_path, "key", {}, 1.0, lines.append)
         assert folder.read("test", shape, dtype) is None
         assert len(lines) == 1
         assert not list(tmp_path.glob("key/*.npy"))
@@ -550,13 +588,13 @@ def test_a_checksum_is_verified_once_in_a_process(
 ) -> None:
     _folder(tmp_path).write("test", np.zeros((8, 2), dtype=np.float16))
     digests: list[int] = []
-    digest = storage.file_digest
+    digest = outputs.file_digest
 
     def counted(path: Path) -> str:
         digests.append(1)
         return digest(path)
 
-    monkeypatch.setattr(storage, "file_digest", counted)
+    monkeypatch.setattr(outputs, "file_digest", counted)
     for _ in range(3):
         assert _folder(tmp_path).read("test", (8, 2), "float16") is not None
     assert len(digests) == 1
@@ -582,11 +620,11 @@ def test_stores_are_listed_with_their_sizes_and_let_go(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     run = student("schedule.epochs=2")
-    complete_run(run, SilentSession())
-    assert isinstance(run.teacher, Run)
+    complete_run(run, Session())
+    assert run.teacher_run is not None
     (store,) = list_outputs(_root(tmp_path))
     described = json.loads((store.path / "key.json").read_text())
-    assert described["teacher"] == run.teacher.run_id
+    assert described["teacher"] == run.teacher_run.run_id
     capsys.readouterr()
     where = f"output_dir={tmp_path}"
     code, out, _ = _run_command(monkeypatch, capsys, where)
@@ -670,10 +708,11 @@ def test_stored_outputs_on_a_gpu_end_in_the_same_bytes(train: Command, tmp_path:
 @pytest.mark.parametrize("turn", ["recorded", "replayed"])
 def test_a_step_with_stored_outputs_does_not_wait_for_the_device(tmp_path: Path, turn: str) -> None:
     device = torch.device("cuda")
-    network = LiveTeacher(torch.nn.Flatten(), "float16", device, None)
-    teacher = StoredTeacher(lambda: network, _folder(tmp_path), (8, 4), "float16", device)
+    network = TeacherNetwork(torch.nn.Flatten(), "float16", device, None)
+    teacher = SoftTargets(lambda: network, _folder(tmp_path), np.arange(8), 8, 4, "float16", device)
     views = torch.arange(32.0, device=device).reshape(8, 1, 2, 2)
-    batches = [Batch(v, v[:, 0, 0, 0].long(), v[:, 0, 0, 0].long()) for v in views.split(3)]
+    rows = torch.arange(8, device=device)
+    batches = [Batch(v, r, r) for v, r in zip(views.split(3), rows.split(3), strict=True)]
     for _ in range(2 if turn == "replayed" else 1):
         teacher.begin_epoch(0)
         torch.cuda.set_sync_debug_mode("error")

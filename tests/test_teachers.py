@@ -6,39 +6,45 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SilentSession
+from conftest import RecordingWatcher
 
 from kdlsr.config import RunFailed, UserError
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run
+from kdlsr.runs.session import Session
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
 
 
 def _teacher(run: Run) -> Run:
-    assert isinstance(run.teacher, Run)
-    return run.teacher
+    assert run.teacher_run is not None
+    return run.teacher_run
+
+
+def _weights(path: Path, run: Run) -> dict[str, torch.Tensor]:
+    weights: dict[str, torch.Tensor] = read_checkpoint(path, run.run_id)["model"]
+    return weights
 
 
 def test_a_poorly_trained_teacher_is_trained_no_further_than_needed(plan: Any) -> None:
     student = plan("loss=kd", "teacher=self", "teacher.epoch=1")
-    result = complete_run(student, SilentSession())
+    result = complete_run(student, Session())
     teacher = _teacher(student)
     folder = store_of(teacher.config).run(teacher.run_id)
     assert folder.status() == "incomplete"  # a prefix has no result
     assert checkpoint_epochs(folder.checkpoints) == [1]
-    assert result["teacher"]["run_id"] == teacher.run_id
-    assert result["teacher"]["epoch"] == 1
+    assert result.teacher is not None
+    assert (result.teacher.run_id, result.teacher.epoch) == (teacher.run_id, 1)
 
 
 def test_a_prefix_goes_on_to_the_whole_run_in_the_same_folder(plan: Any, tmp_path: Path) -> None:
     student = plan("loss=kd", "teacher=self", "teacher.epoch=1")
-    complete_run(student, SilentSession())
+    complete_run(student, Session())
     teacher = _teacher(student)
-    complete_run(teacher, SilentSession())
+    complete_run(teacher, Session())
     folder = store_of(teacher.config).run(teacher.run_id)
     fresh = plan("seed=1000", f"output_dir={tmp_path / 'fresh'}")
     assert fresh.run_id == teacher.run_id
-    complete_run(fresh, SilentSession())
+    complete_run(fresh, Session())
     whole = store_of(fresh.config).run(fresh.run_id)
     for file in ("metrics.jsonl", "result.json", "test_logits.npz"):
         assert (folder.path / file).read_bytes() == (whole.path / file).read_bytes()
@@ -47,58 +53,55 @@ def test_a_prefix_goes_on_to_the_whole_run_in_the_same_folder(plan: Any, tmp_pat
 
 def test_an_epoch_that_was_not_kept_is_made_again_beside_the_run(plan: Any) -> None:
     run = plan("schedule.epochs=5")
-    complete_run(run, SilentSession())
+    complete_run(run, Session())
     store = store_of(run.config)
     folder = store.run(run.run_id)
     gone = next(e for e in (1, 2, 3) if e not in checkpoint_epochs(folder.checkpoints))
     before = {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")}
-    session = SilentSession()
-    path = checkpoint_of(run, gone, session)
+    watcher = RecordingWatcher()
+    path = checkpoint_of(run, gone, Session(watcher))
     assert path.parent == store.replay(run.run_id).kept
     assert {p: p.stat().st_mtime_ns for p in folder.path.rglob("*")} == before
-    assert not any("differ" in line for line in session.lines)
+    assert not any("differ" in line for line in watcher.lines)
     lines = (folder.path / "metrics.jsonl").read_text().splitlines(keepends=True)
-    assert read_checkpoint(path)["history"] == "".join(lines[:gone])
-    assert checkpoint_of(run, gone, SilentSession()) == path  # found the second time
+    assert read_checkpoint(path, run.run_id)["history"] == "".join(lines[:gone])
+    assert checkpoint_of(run, gone, Session()) == path  # found the second time
 
 
 def test_making_an_epoch_again_tells_no_tracker(plan: Any) -> None:
     run = plan("schedule.epochs=5", "tracker=wandb", "tracker.mode=offline")
-    complete_run(dataclasses.replace(run, config=plan("schedule.epochs=5").config), SilentSession())
-    trackers = []
-
-    class Watching(SilentSession):
-        def observe(self, run: Run, start: int, until: int) -> Any:
-            trackers.append(run.config.tracker.name)
-            return super().observe(run, start, until)
-
+    complete_run(dataclasses.replace(run, config=plan("schedule.epochs=5").config), Session())
+    watcher = RecordingWatcher()
     folder = store_of(run.config).run(run.run_id)
     gone = next(e for e in (1, 2, 3) if e not in checkpoint_epochs(folder.checkpoints))
-    checkpoint_of(run, gone, Watching())
-    assert trackers == ["none"]
+    checkpoint_of(run, gone, Session(watcher))
+    assert [watched.tracker.name for watched in watcher.runs] == ["none"]
 
 
 def test_kept_epochs_are_the_same_weights_as_a_replays(plan: Any, tmp_path: Path) -> None:
     kept = plan("keep_epochs=[1]", f"output_dir={tmp_path / 'kept'}")
-    complete_run(kept, SilentSession())
+    complete_run(kept, Session())
     other = plan()
-    weights = [read_checkpoint(checkpoint_of(run, 1, SilentSession())) for run in (kept, other)]
-    assert torch.equal(weights[0]["model"]["linear.weight"], weights[1]["model"]["linear.weight"])
+    assert kept.run_id == other.run_id
+    weights = [_weights(checkpoint_of(run, 1, Session()), run) for run in (kept, other)]
+    assert torch.equal(weights[0]["linear.weight"], weights[1]["linear.weight"])
 
 
 @pytest.mark.parametrize("choice", ["best_test", "best_val", "last"])
 def test_a_named_epoch_is_the_one_that_the_teachers_result_names(plan: Any, choice: str) -> None:
     student = plan("loss=kd", "teacher=self", f"teacher.epoch={choice}", "dataset.val_fraction=0.2")
-    result = complete_run(student, SilentSession())
+    result = complete_run(student, Session())
     teacher = _teacher(student)
-    protocols = complete_run(teacher, SilentSession())["protocols"]
-    assert result["teacher"]["epoch"] == protocols[choice]["epoch"]
-    assert result["teacher"]["top1"] == pytest.approx(protocols[choice]["test"]["top1"], abs=0.5)
+    chosen = complete_run(teacher, Session()).at(choice)
+    assert result.teacher is not None
+    assert chosen is not None
+    assert result.teacher.epoch == chosen.epoch
+    assert result.teacher.top1 == pytest.approx(chosen.test.top1, abs=0.5)
 
 
 def test_all_students_share_one_training_of_their_teacher(plan: Any, tmp_path: Path) -> None:
     for seed in range(3):
-        complete_run(plan("loss=kd", "teacher=self", f"seed={seed}"), SilentSession())
+        complete_run(plan("loss=kd", "teacher=self", f"seed={seed}"), Session())
     assert len(list((tmp_path / "runs").iterdir())) == 4
 
 
@@ -108,10 +111,10 @@ def _save(path: Path, content: Any) -> Path:
 
 
 def test_weights_from_a_file_teach_as_the_run_itself_does(plan: Any, tmp_path: Path) -> None:
-    by_run = complete_run(plan("loss=kd", "teacher=self"), SilentSession())
+    by_run = complete_run(plan("loss=kd", "teacher=self"), Session())
     teacher = _teacher(plan("loss=kd", "teacher=self"))
-    own = checkpoint_of(teacher, 3, SilentSession())
-    state = read_checkpoint(own)["model"]
+    own = checkpoint_of(teacher, 3, Session())
+    state = _weights(own, teacher)
     foreign = {f"layer{i}.{n.rpartition('.')[2]}": v for i, (n, v) in enumerate(state.items())}
     files = [
         own,
@@ -121,13 +124,16 @@ def test_weights_from_a_file_teach_as_the_run_itself_does(plan: Any, tmp_path: P
         _save(tmp_path / "foreign.pt", foreign),
     ]
     for index, file in enumerate(files):
-        session = SilentSession()
+        watcher = RecordingWatcher()
         out = f"output_dir={tmp_path / str(index)}"
         run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={file}", out)
-        result = complete_run(run, session)
-        assert result["protocols"] == by_run["protocols"]
-        assert result["teacher"]["kl"] == by_run["teacher"]["kl"]
-        assert any("matched by" in line for line in session.lines)
+        result = complete_run(run, Session(watcher))
+        assert result.protocols == by_run.protocols
+        assert result.teacher is not None
+        assert by_run.teacher is not None
+        assert result.teacher.kl == by_run.teacher.kl
+        assert (result.teacher.run_id, result.teacher.path) == (None, str(file))
+        assert any("matched by" in line for line in watcher.lines)
 
 
 def test_a_file_that_does_not_fit_is_refused_and_nothing_is_trained(
@@ -135,7 +141,7 @@ def test_a_file_that_does_not_fit_is_refused_and_nothing_is_trained(
 ) -> None:
     path = _save(tmp_path / "other.pt", {"weight": torch.zeros(3)})
     with pytest.raises(UserError, match="does not fit the network"):
-        complete_run(plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}"), SilentSession())
+        complete_run(plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}"), Session())
 
 
 def test_a_file_with_code_in_it_is_not_run(plan: Any, tmp_path: Path) -> None:
@@ -148,34 +154,36 @@ def test_a_file_with_code_in_it_is_not_run(plan: Any, tmp_path: Path) -> None:
     path = _save(tmp_path / "evil.pt", {"state_dict": Harm()})
     run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}")
     with pytest.raises(UserError, match="not unpickled"):
-        complete_run(run, SilentSession())
+        complete_run(run, Session())
     assert not victim.exists()
 
 
 def test_logits_beyond_the_teachers_dtype_end_the_run(plan: Any, tmp_path: Path) -> None:
     teacher = _teacher(plan("loss=kd", "teacher=self"))
-    state = read_checkpoint(checkpoint_of(teacher, 3, SilentSession()))["model"]
+    state = _weights(checkpoint_of(teacher, 3, Session()), teacher)
     state["linear.bias"] += 1e5  # more than float16 holds
     path = _save(tmp_path / "loud.pt", state)
     chosen = ["loss=kd", "teacher=checkpoint", f"teacher.path={path}"]
     run = plan(*chosen)
-    with pytest.raises(RunFailed, match=r"not finite in float16; teacher\.dtype=float32"):
-        complete_run(run, SilentSession())
+    with pytest.raises(RunFailed, match=r"beyond the range of float16.*teacher\.dtype=float32"):
+        complete_run(run, Session())
     assert store_of(run.config).run(run.run_id).status() == "failed"
-    complete_run(plan(*chosen, "teacher.dtype=float32"), SilentSession())
+    complete_run(plan(*chosen, "teacher.dtype=float32"), Session())
 
 
 def test_a_teacher_that_fails_fails_its_student_by_name(plan: Any) -> None:
     run = plan("loss=kd", "teacher=self", 'teacher.overrides=["schedule.lr=1e30"]')
     with pytest.raises(RunFailed, match=r"its teacher digits-resnet8-ce-s1000-.* failed: the loss"):
-        complete_run(run, SilentSession())
+        complete_run(run, Session())
 
 
 def test_a_students_logits_agree_with_itself_where_it_is_its_teacher(plan: Any) -> None:
     """KL to the teacher falls as a student is given more of it."""
-    gentle = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=0.1"), SilentSession())
-    strong = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=1"), SilentSession())
-    assert strong["teacher"]["kl"] < gentle["teacher"]["kl"]
+    gentle = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=0.1"), Session())
+    strong = complete_run(plan("loss=kd", "teacher=self", "loss.alpha=1"), Session())
+    assert strong.teacher is not None
+    assert gentle.teacher is not None
+    assert strong.teacher.kl < gentle.teacher.kl
 
 
 def test_an_ls_trained_teacher_is_another_run(plan: Any) -> None:
@@ -195,19 +203,20 @@ def test_double_training_begins_with_its_teachers_weights_and_uses_no_soft_targe
     ]
     run = plan("teacher=self", "start=teacher", "schedule.epochs=1", *frozen)
     assert not run.loss.needs_teacher
-    result = complete_run(run, SilentSession())
-    assert result["teacher"]["run_id"] == _teacher(run).run_id
+    result = complete_run(run, Session())
+    assert result.teacher is not None
+    assert result.teacher.run_id == _teacher(run).run_id
     start = plan("schedule.epochs=1", *frozen[:2])  # the same, from drawn weights
-    drawn = complete_run(start, SilentSession())
+    drawn = complete_run(start, Session())
     store = store_of(run.config)
     weights = [
-        read_checkpoint(checkpoint_path(store.run(r.run_id).checkpoints, 1))["model"]
+        _weights(checkpoint_path(store.run(r.run_id).checkpoints, 1), r)
         for r in (run, _teacher(run), start)
     ]
     name = next(k for k in weights[0] if k.endswith("weight") and weights[0][k].dim() == 4)
     assert torch.allclose(weights[0][name], weights[1][name], atol=1e-6)
     assert not torch.allclose(weights[2][name], weights[1][name], atol=1e-3)
-    assert result["protocols"]["last"]["test"] != drawn["protocols"]["last"]["test"]
+    assert result.at("last") != drawn.at("last")
 
 
 def test_where_a_run_starts_is_part_of_its_identity(plan: Any) -> None:
@@ -236,11 +245,11 @@ def test_a_run_until_an_epoch_is_a_prefix_that_goes_on(plan: Any, tmp_path: Path
     """The same identity, the same bits in the end."""
     prefix, whole = plan("until=1"), plan()
     assert prefix.run_id == whole.run_id
-    checkpoint_of(prefix, 1, SilentSession())
+    checkpoint_of(prefix, 1, Session())
     folder = store_of(whole.config).run(whole.run_id)
     assert folder.status() == "incomplete"
-    complete_run(whole, SilentSession())
+    complete_run(whole, Session())
     fresh = plan(f"output_dir={tmp_path / 'fresh'}")
-    complete_run(fresh, SilentSession())
+    complete_run(fresh, Session())
     again = store_of(fresh.config).run(fresh.run_id)
     assert (folder.path / "result.json").read_bytes() == (again.path / "result.json").read_bytes()

@@ -26,7 +26,7 @@ EpochChoice = Literal["last", "best_val", "best_test"] | Annotated[int, AtLeast(
 NO_NUMBERS: Mapping[str, str] = {"moves": "nothing"}
 LAST_BITS: Mapping[str, str] = {"moves": "last bits"}
 # Likewise, of fields that only some options of a section have.
-_OPTIONS_WITHOUT_NUMBERS = ("dataset.root",)
+_OPTIONS_WITHOUT_NUMBERS = ("dataset.root", "teacher.path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """Where soft targets come from.
+    """Where soft targets come from: a registered kind, and that kind's own options.
 
     Attributes:
         name: `none`, `self`, `checkpoint`, `timm`, or a model's name (a run of this suite).
@@ -74,9 +74,6 @@ class TeacherConfig:
             and shares neither initialisation nor views with any.
         overrides: what else differs in the teacher's training, as on the command line.
         dtype: what its logits are rounded to before any loss sees them.
-        path: the file of `checkpoint`.
-        model: the network in that file; null: the student's.
-        architecture: the network of `timm`, with its pretrained weights.
         store: `auto` keeps its outputs below `output_dir` and replays them, to the same bits,
             in every run that shares them; `off` computes them anew.
         store_limit_gb: no more are kept once all stores there have so many 10**9 bytes.
@@ -87,11 +84,9 @@ class TeacherConfig:
     seed: Seed = 1000
     overrides: Overrides = NO_OVERRIDES
     dtype: Literal["float16", "float32"] = "float16"
-    path: str | None = None
-    model: str | None = None
-    architecture: str | None = None
     store: Literal["auto", "off"] = field(default="auto", metadata=NO_NUMBERS)
     store_limit_gb: Annotated[float, AtLeast(0)] = field(default=20.0, metadata=NO_NUMBERS)
+    options: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +199,7 @@ class RunConfig:
 _WITH_OPTIONS: dict[str, type[Any]] = {
     "dataset": DatasetConfig,
     "model": ModelConfig,
+    "teacher": TeacherConfig,
     "loss": LossConfig,
     "tracker": TrackerConfig,
 }

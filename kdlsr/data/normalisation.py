@@ -4,7 +4,9 @@ No data set and no network: both sides of a teacher's and a student's difference
 """
 
 import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -25,6 +27,15 @@ class Normalisation:
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or min(self.std, default=1.0) <= 0:
             raise ValueError(f"mean={self.mean} and std={self.std} cannot normalise")
+
+    def to_state(self) -> dict[str, list[float]]:
+        """Returns plain values, for a checkpoint."""
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Sequence[float]]) -> Self:
+        """The inverse of `to_state`."""
+        return cls(tuple(state["mean"]), tuple(state["std"]))
 
 
 def renormalised(inputs: Tensor, have: Normalisation | None, want: Normalisation | None) -> Tensor:

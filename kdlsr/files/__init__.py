@@ -8,6 +8,7 @@ bytes, names and checksums, not what a file is about, and imports neither torch 
 from kdlsr.files.folders import remove_abandoned, remove_folder, whole_folder
 from kdlsr.files.locks import locked
 from kdlsr.files.whole import (
+    Guard,
     WholeFile,
     create_whole,
     disk_refusals,
@@ -18,6 +19,7 @@ from kdlsr.files.whole import (
 )
 
 __all__ = [
+    "Guard",
     "WholeFile",
     "create_whole",
     "disk_refusals",

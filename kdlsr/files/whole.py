@@ -10,12 +10,15 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 from kdlsr.config.errors import UserError
+
+Guard: TypeAlias = Callable[[], object]
+"""Asked immediately before a file becomes visible under its name; raises where it may not."""
 
 # What a file system answers that does not sync this kind of file, as many do not sync folders.
 NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES}
@@ -56,13 +59,14 @@ class WholeFile:
 
 
 @contextmanager
-def whole_file(path: Path, *, sync: bool = True) -> Iterator[WholeFile]:
+def whole_file(path: Path, *, sync: bool = True, guard: Guard | None = None) -> Iterator[WholeFile]:
     """Opens a file that stands at `path` when the block ends, and not at all if that raises.
 
     Args:
         path: replaced where it exists; missing folders are made.
         sync: whether it is to outlast a power cut. Without it, one may leave an empty or
             partial file: only for what is checked when it is read and can be made again.
+        guard: asked before the file has its name; what it raises leaves the old one there.
 
     Raises:
         OSError: the disk refuses; its `filename` is what it refuses.
@@ -78,6 +82,8 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[WholeFile]:
                 file.flush()
                 if sync:
                     _sync(file.fileno())
+            if guard is not None:
+                guard()
             temporary.replace(whole.path)  # closed before: the last bytes may find no room
             if sync:
                 sync_folder(path.parent)
@@ -89,20 +95,22 @@ def whole_file(path: Path, *, sync: bool = True) -> Iterator[WholeFile]:
             temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes | str, *, sync: bool = True) -> None:
+def write_whole(
+    path: Path, content: bytes | str, *, sync: bool = True, guard: Guard | None = None
+) -> None:
     """Writes a file (text as UTF-8) that is seen whole or not at all; see `whole_file`."""
-    with whole_file(path, sync=sync) as file:
+    with whole_file(path, sync=sync, guard=guard) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, *, guard: Guard | None = None) -> None:
     """Writes nested plain values as indented JSON; numbers that are not finite are refused.
 
     Raises:
         ValueError: a number is not finite.
         OSError: the disk refuses.
     """
-    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n", guard=guard)
 
 
 def create_whole(path: Path, content: bytes | str) -> bool:

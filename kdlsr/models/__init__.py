@@ -9,6 +9,6 @@ All of these keep channels_last: what goes in so comes out of every layer so. `f
 gives the last feature map (N, C', h, w) of the networks that pool it.
 """
 
-from kdlsr.models.registry import ModelOption, Recipe, build_model, models
+from kdlsr.models.registry import ModelOption, Recipe, build_model, check_builds, models
 
-__all__ = ["ModelOption", "Recipe", "build_model", "models"]
+__all__ = ["ModelOption", "Recipe", "build_model", "check_builds", "models"]

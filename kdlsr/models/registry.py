@@ -3,10 +3,13 @@
 No network stands here; each family has its own module.
 """
 
+import functools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args, get_type_hints
 
+import torch
 from torch import nn
 
 from kdlsr.config import Registry, UserError, build_call
@@ -98,3 +101,21 @@ def build_model(
         giver = f"dataset={dataset}" if dataset else "the data set"
         raise UserError(f"model={name} takes {taken}; {giver} gives {spec}")
     return build_call(model.build, options, "model", spec=spec, num_classes=num_classes)
+
+
+def check_builds(
+    name: str,
+    options: Mapping[str, Any],
+    *,
+    spec: InputSpec,
+    num_classes: int,
+    dataset: str = "",
+) -> None:
+    """Refuses what `build_model` would refuse, without drawing or holding any weights."""
+    _build_once(name, json.dumps(options), spec, num_classes, dataset)
+
+
+@functools.lru_cache(maxsize=256)
+def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, dataset: str) -> None:
+    with torch.device("meta"):
+        build_model(name, json.loads(options), spec=spec, num_classes=num_classes, dataset=dataset)

@@ -162,7 +162,7 @@ def print_unfinished(console: Console, plan: Plan, found: Mapping[str, JobState]
 def _reason(job: PlannedJob, state: JobState) -> str:
     result = store_of(job.run.config).run(job.run.run_id).result()
     if state == "failed" and result:
-        return str(result["error"])
+        return str(result.error)
     if state == "not run":
         return f"its teacher {job.teacher} is not there"
     return "ended without a result (killed?)"

@@ -25,8 +25,8 @@ from kdlsr.reporting.summary import (
     Target,
 )
 from kdlsr.runs.execute import store_of
+from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run
-from kdlsr.runs.store import Result, RunFolder
 from kdlsr.tables.planning import PlannedCell, PlannedTable
 
 ONE_TEACHER = (
@@ -48,6 +48,7 @@ COMPATIBLE = (
     "where it does not say over how many runs, three are taken."
 )
 MIXED = "Some runs were made in sessions of different device types, threads or torch versions."
+Result = dict[str, Any]
 Results = Mapping[str, Result]
 
 
@@ -100,7 +101,8 @@ def _folders(planned: PlannedTable) -> dict[str, RunFolder]:
 
 def _complete_result(folder: RunFolder) -> Result | None:
     result = folder.result()
-    return result if result is not None and result["status"] == "complete" else None
+    complete = result is not None and result.status == "complete"
+    return result.to_json() if result is not None and complete else None
 
 
 def _first_config(planned: PlannedTable) -> RunConfig | None:
@@ -295,7 +297,8 @@ def read_run(
     folder: RunFolder, run_id: str, seed: int, state: RunState, overrides: tuple[str, ...]
 ) -> RunSummary:
     """Reads what a report shows of one run."""
-    result = folder.result()
+    found = folder.result()
+    result = found.to_json() if found else None
     config, metrics = folder.path / "config.yaml", folder.path / "metrics.jsonl"
     history = metrics.read_text().splitlines() if metrics.exists() else []
     return RunSummary(

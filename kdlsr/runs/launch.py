@@ -29,7 +29,7 @@ from kdlsr.machine.cores import available_cores
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.launchers import InFolder, JobFunction, launch_in_processes
 from kdlsr.runs.plan import Run, plan_run
-from kdlsr.runs.store import Result, Status
+from kdlsr.runs.result import RunResult, Status
 
 # Which extra brings which of Hydra's plugins.
 EXTRAS = {"hydra_ray_launcher": "ray", "hydra_submitit_launcher": "slurm"}
@@ -150,7 +150,7 @@ def job_status(job: Job) -> Status:
     return store_of(job.run.config).run(job.run.run_id).status()
 
 
-def job_result(job: Job) -> Result | None:
+def job_result(job: Job) -> RunResult | None:
     """Returns a job's result (or the record of its failure), as the store has it."""
     return store_of(job.run.config).run(job.run.run_id).result()
 

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from kdlsr.config.entry import Terminated
 from kdlsr.machine.cores import available_cores
 
-JobFunction = Callable[[DictConfig], dict[str, Any]]
+JobFunction = Callable[[DictConfig], object]
 Overrides = Sequence[str]
 POLL_S = 0.1
 CANCEL_S = 30.0  # for jobs that were told to stop

@@ -3,15 +3,18 @@
 The right to write a run's folder is a file `owner.<n>.json` made by exclusive creation, the
 highest n being the owner. It is kept alive by a counter that a thread raises; an owner whose
 process is gone (same machine), or whose counter stands still (any other), is succeeded by
-whoever first creates n+1, which only one can. flock is not used: it does not hold on every
+whoever first creates n+1, which only one can. Numbers are used again once a run has no owner; a
+random token tells one ownership from all others. flock is not used: it does not hold on every
 shared file system.
 """
 
+import functools
 import json
 import os
 import platform
 import random
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -33,8 +36,10 @@ class Holder:
     """Who owns a run: what its owner file says."""
 
     host: str
+    machine: str  # what a pid is counted in: host, boot and PID namespace
     pid: int
     started: str  # the process's start time in the kernel's words: pids are used again
+    token: str
     beat: int
     number: int
 
@@ -45,13 +50,14 @@ class Holder:
 class Ownership:
     """The right to write one run's folder, held as a context manager.
 
-    Entering waits for as long as somebody else holds it; `on_wait` is told whom for.
+    Entering waits for as long as somebody else holds it; `on_wait` is told who that is.
     """
 
     def __init__(self, folder: Path, on_wait: Callable[[Holder], None]) -> None:
         self._folder = folder
         self._on_wait = on_wait
         self._number = 0
+        self._token = secrets.token_hex(16)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -61,7 +67,7 @@ class Ownership:
         watch = _Watch()
         while not self._try():
             holder = current_holder(self._folder)
-            if holder and (told is None or (told.host, told.pid) != (holder.host, holder.pid)):
+            if holder and (told is None or told.token != holder.token):
                 self._on_wait(holder)
                 told = holder
             if holder and watch.is_gone(holder):
@@ -82,17 +88,21 @@ class Ownership:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        _owner_file(self._folder, self._number).unlink(missing_ok=True)
+        if self._is_ours(current_holder(self._folder)):
+            _owner_file(self._folder, self._number).unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Verifies that the run is still ours, before anything of it is written.
+        """Verifies that the run is still ours, immediately before anything of it is written.
 
         Raises:
             LostRun: somebody took it over while this process did not move.
         """
         holder = current_holder(self._folder)
-        if holder is None or holder.number != self._number:
+        if not self._is_ours(holder):
             raise LostRun(f"{self._folder.name} was taken over by {holder or 'somebody'}")
+
+    def _is_ours(self, holder: Holder | None) -> bool:
+        return holder is not None and holder.token == self._token
 
     def _try(self, after: int | None = None) -> bool:
         """Creates the next owner file if nobody alive has one; True if it is now ours."""
@@ -117,7 +127,14 @@ class Ownership:
 
     def _content(self, beat: int) -> str:
         pid = os.getpid()
-        record = {"host": platform.node(), "pid": pid, "started": _started(pid), "beat": beat}
+        record = {
+            "host": platform.node(),
+            "machine": _machine(),
+            "pid": pid,
+            "started": _started(pid),
+            "token": self._token,
+            "beat": beat,
+        }
         return json.dumps(record)
 
     def _beat(self) -> None:
@@ -126,9 +143,9 @@ class Ownership:
         while not self._stop.wait(HEARTBEAT_S):
             beat += 1
             try:
-                if not path.exists():
-                    return  # taken over; check() will say so before anything is written
-                write_whole(path, self._content(beat), sync=False)
+                write_whole(path, self._content(beat), sync=False, guard=self.check)
+            except LostRun:
+                return  # check() tells whoever writes next
             except OSError:
                 continue  # storage that is away for a moment: the next beat may reach it
 
@@ -137,11 +154,11 @@ class _Watch:
     """Tells whether an owner's counter stands still, by this process's own clock."""
 
     def __init__(self) -> None:
-        self._seen: tuple[int, int] | None = None
+        self._seen: tuple[str, int] | None = None
         self._since = time.monotonic()
 
     def is_gone(self, holder: Holder) -> bool:
-        state = (holder.number, holder.beat)
+        state = (holder.token, holder.beat)
         if state != self._seen:
             self._seen, self._since = state, time.monotonic()
         return time.monotonic() - self._since > STALE_S
@@ -172,32 +189,61 @@ def _holders(folder: Path) -> list[Holder]:
             # Being created at this moment, or by one killed in between, on a disk without
             # hard links; or lost with the power.
             content = {}
-        found.append(
-            Holder(
-                host=content.get("host", "?"),
-                pid=content.get("pid", 0),
-                started=content.get("started", ""),
-                beat=content.get("beat", -1),
-                number=int(name.group(1)),
-            )
-        )
+        found.append(_holder(content, int(name.group(1))))
     return found
 
 
+def _holder(content: dict[str, Any], number: int) -> Holder:
+    return Holder(
+        host=str(content.get("host", "?")),
+        machine=str(content.get("machine", "")),
+        pid=int(content.get("pid", 0)),
+        started=str(content.get("started", "")),
+        token=str(content.get("token", f"number {number}")),
+        beat=int(content.get("beat", -1)),
+        number=number,
+    )
+
+
 def _has_died(holder: Holder) -> bool:
-    """Whether the owner ran on this machine and is gone; never true for another machine's."""
-    return holder.host == platform.node() and _started(holder.pid) != holder.started
+    """Whether the owner ran where this process runs and is gone; never true for elsewhere.
+
+    A machine that was started again since has another boot id: its owners' counters stand still.
+    """
+    return holder.machine == _machine() and _started(holder.pid) != holder.started
+
+
+@functools.cache
+def _machine() -> str:
+    """Returns what tells the processes that /proc shows here from all others'.
+
+    Containers of one host may share its name; their pids mean nothing to each other.
+    """
+    parts = [platform.node()]
+    for read in (_boot_id, _pid_namespace):
+        try:
+            parts.append(read())
+        except OSError:
+            parts.append("")  # not Linux, or no /proc: the host's name alone tells
+    return "|".join(parts)
+
+
+def _boot_id() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _pid_namespace() -> str:
+    return str(Path("/proc/self/ns/pid").readlink())
 
 
 def _started(pid: int) -> str:
-    """Returns when process `pid` started (boot and ticks); "" if there is no such process."""
+    """Returns when process `pid` started, in ticks since boot; "" if there is no such process."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "" if Path("/proc/self/stat").exists() else _is_running(pid)
     fields = stat.rpartition(")")[2].split()
-    return "" if fields[0] in "ZX" else f"{boot}:{fields[19]}"
+    return "" if fields[0] in "ZX" else fields[19]
 
 
 def _is_running(pid: int) -> str:

@@ -1,65 +1,35 @@
-"""A config turned into a run: everything resolved, its teacher a run too, its identity known.
+"""A config turned into a run: everything resolved, its teacher decided, its identity known.
 
 Planning loads no data and trains nothing; whatever is wrong with a config is found here.
 """
 
 import dataclasses
 import functools
-import hashlib
 import json
-import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from kdlsr.config import UserError, nearest
-from kdlsr.config.compose import option, relative_to_here
-from kdlsr.config.inheritance import teacher_config
-from kdlsr.config.inputs import InputSpec
-from kdlsr.config.schema import (
-    ModelConfig,
-    RunConfig,
-    TeacherConfig,
-    as_plain,
-    fields_of_last_bits,
-    read_config,
-)
-from kdlsr.data.dataset import Facts
+from kdlsr.config import UserError
+from kdlsr.config.inheritance import teacher_config, teacher_overrides
+from kdlsr.config.overrides import NO_OVERRIDES, Override, Overrides
+from kdlsr.config.schema import RunConfig, as_plain, fields_of_last_bits, read_config
+from kdlsr.data import Facts
 from kdlsr.data.prepare import data_identity, facts_of
-from kdlsr.files import file_digest
 from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
-from kdlsr.models import ModelOption, build_model, models
+from kdlsr.models import ModelOption, build_model, check_builds, models
+from kdlsr.runs.card import MadeFor, RunCard, TeacherOnCard
+from kdlsr.runs.identity import canonical, readable_id
+from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
 from kdlsr.tracking import read_tracker
 from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
 NUMERICS = 2
-ID_LENGTH = 80
-HASH_LENGTH = 10
-NO_RUN = ("none", "checkpoint", "timm")  # teachers that are not runs of this suite
-
-
-@dataclass(frozen=True)
-class TeacherFile:
-    """A teacher from elsewhere: a file, or timm's pretrained weights.
-
-    Attributes:
-        kind: `checkpoint` or `timm`.
-        name: the network: a registered model, or timm's architecture.
-        options: that model's options.
-        path: the file, for `checkpoint`.
-        sha256: of the file, for `checkpoint`.
-    """
-
-    kind: Literal["checkpoint", "timm"]
-    name: str
-    options: dict[str, Any]
-    path: Path | None = None
-    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,36 +37,32 @@ class Run:
     """One training of one network, fully decided.
 
     Attributes:
-        config: with every `auto` and null that moves the numbers filled in.
+        config: as it was composed.
+        command: the overrides that compose to it.
         facts: of its data set.
         model: the registered network.
-        loss: with everything that depends on the number of classes filled in.
+        loss: with every default filled in.
         optimisation: the optimiser, its rate and weight decay.
         precision: fp32, bf16 or fp16.
         device: where it would run here (no part of its identity).
-        teacher: the run or file that teaches it, or whose weights it starts from; None where
-            it needs none.
+        teacher: what teaches it, or whose weights it starts from; None where it needs none.
+        teacher_run: the teacher, where that is a run of this suite.
         run_id: readable, then a hash of all that moves its numbers.
         cell_id: the same without the seed.
     """
 
     config: RunConfig
+    command: Overrides
     facts: Facts
     model: ModelOption
     loss: Loss
     optimisation: Optimisation
     precision: Precision
     device: torch.device
-    teacher: "Run | TeacherFile | None"
-    run_id: str
-    cell_id: str
-
-    @property
-    def teacher_epoch(self) -> int | str:
-        """The teacher's epoch that is used; a number that is its last one reads `last`."""
-        epoch = self.config.teacher.epoch
-        is_last = isinstance(self.teacher, Run) and epoch == self.teacher.config.schedule.epochs
-        return "last" if is_last else epoch
+    teacher: Teacher | None
+    teacher_run: "Run | None"
+    run_id: str = ""
+    cell_id: str = ""
 
     def build_model(self) -> torch.nn.Module:
         """Returns the network with freshly drawn weights (torch's global generator)."""
@@ -109,8 +75,12 @@ class Run:
         )
 
 
-def plan_run(config: RunConfig) -> Run:
+def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     """Decides all of a run and of its teachers.
+
+    Args:
+        config: of the run.
+        command: what composes to it, for its card.
 
     Raises:
         UserError: an option that does not exist, a combination that is impossible, a data
@@ -120,35 +90,73 @@ def plan_run(config: RunConfig) -> Run:
     model = models.get(config.model.name)
     loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
     _check_teacher_fits(config, loss)
-    needs_teacher = loss.needs_teacher or config.start == "teacher"
     read_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
+    check_builds(
+        config.model.name,
+        config.model.options,
+        spec=facts.spec,
+        num_classes=facts.num_classes,
+        dataset=config.dataset.name,
+    )
+    teacher, teacher_run = None, None
+    if loss.needs_teacher or config.start == "teacher":
+        teacher, teacher_run = _plan_teacher(config, command, facts)
     run = Run(
         config=config,
+        command=command,
         facts=facts,
         model=model,
         loss=loss,
         optimisation=resolve_optimisation(config.schedule, model.recipe),
         precision=resolve_precision(config.precision, device),
         device=device,
-        teacher=_plan_teacher(config, facts) if needs_teacher else None,
-        run_id="",
-        cell_id="",
+        teacher=teacher,
+        teacher_run=teacher_run,
     )
-    _check_model_builds(config.model, config.dataset.name, facts)
     _check_epochs(run)
     _check_start(run)
-    return _with_identity(run)
+    cell_id = readable_id(_words(run), identity_of(run, with_seeds=False))
+    return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)
 
 
-def _check_model_builds(model: ModelConfig, dataset: str, facts: Facts) -> None:
-    _build_once(model.name, json.dumps(model.options), facts.spec, facts.num_classes, dataset)
+def with_seed(run: Run, seed: int) -> Run:
+    """Returns the same run with another seed (and `init_seed` and `data_seed` with it).
+
+    Nothing else of a plan depends on the student's seed: teachers have their own.
+    """
+    config = dataclasses.replace(run.config, seed=seed, init_seed=seed, data_seed=seed)
+    seeded = dataclasses.replace(
+        run, config=config, command=Overrides([*run.command, Override("seed", seed)])
+    )
+    return dataclasses.replace(seeded, run_id=_run_id(seeded))
 
 
-@functools.lru_cache(maxsize=256)
-def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, dataset: str) -> None:
-    with torch.device("meta"):
-        build_model(name, json.loads(options), spec=spec, num_classes=num_classes, dataset=dataset)
+# ---------------------------------------------------------------- teachers
+
+
+def _plan_teacher(
+    config: RunConfig, command: Overrides, facts: Facts
+) -> tuple[Teacher, Run | None]:
+    planned: list[Run] = []
+
+    def plan_teacher(student: RunConfig) -> Run:
+        plain = canonical(as_plain(teacher_config(student)))
+        run = _planned_once(plain, teacher_overrides(command, student.teacher))
+        planned.append(run)
+        return run
+
+    teacher = decide_teacher(Student(config, facts, plan_teacher))
+    return teacher, planned[0] if planned else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _planned_once(config: str, command: Overrides) -> Run:
+    """Plans the run of a config given as JSON: students of one teacher plan it once."""
+    return plan_run(read_config(json.loads(config)), command)
+
+
+# ---------------------------------------------------------------- what is impossible
 
 
 def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
@@ -171,104 +179,57 @@ def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
 
 
 def _check_epochs(run: Run) -> None:
-    schedule = run.config.schedule
+    epochs = run.config.schedule.epochs
     for kept in run.config.keep_epochs:
-        if kept > schedule.epochs:
-            raise UserError(f"keep_epochs has {kept}; the run has {schedule.epochs} epochs")
-    if run.config.until is not None and run.config.until > schedule.epochs:
-        raise UserError(f"until={run.config.until}: the run has {schedule.epochs} epochs")
-    epoch = run.config.teacher.epoch
-    if not isinstance(run.teacher, Run):
-        if run.teacher is not None and epoch != "last":
-            raise UserError(f"teacher.epoch={epoch}: teacher={run.teacher.kind} has no epochs")
-        return
-    teacher = run.teacher.config
-    if isinstance(epoch, int) and epoch > teacher.schedule.epochs:
-        raise UserError(
-            f"teacher.epoch={epoch}: the teacher is trained for {teacher.schedule.epochs} epochs"
-        )
-    if epoch == "best_val" and not teacher.dataset.val_fraction:
-        raise UserError("teacher.epoch=best_val needs dataset.val_fraction above 0")
-    theirs, ours = run.teacher.facts, run.facts
-    if theirs.num_classes != ours.num_classes or not theirs.spec.interchangeable(ours.spec):
-        raise UserError("teacher.overrides: the teacher's data set has other classes or channels")
+        if kept > epochs:
+            raise UserError(f"keep_epochs has {kept}; the run has {epochs} epochs")
+    if run.config.until is not None and run.config.until > epochs:
+        raise UserError(f"until={run.config.until}: the run has {epochs} epochs")
 
 
 def _check_start(run: Run) -> None:
     """Refuses weights of another network to start from."""
     if run.config.start == "scratch":
         return
-    own = (run.config.model.name, dict(run.config.model.options))
-    teacher = run.teacher
-    if isinstance(teacher, Run):
-        fits = own == (teacher.config.model.name, dict(teacher.config.model.options))
-    else:
-        fits = teacher is not None and own == (teacher.name, teacher.options)
-    if not fits:
+    if run.teacher is None or run.teacher.network != run.config.model:
         raise UserError(
             f"start=teacher: teacher={run.config.teacher.name} is another network than the "
             "student; use teacher=self"
         )
 
 
-def _plan_teacher(config: RunConfig, facts: Facts) -> Run | TeacherFile:
-    if config.teacher.name not in NO_RUN:
-        return _planned_once(canonical(as_plain(teacher_config(config))))
-    if config.teacher.name == "timm":
-        return _plan_timm(config.teacher, facts)
-    return _plan_file(config, facts)
+# ---------------------------------------------------------------- identity
 
 
-@functools.lru_cache(maxsize=1024)
-def _planned_once(config: str) -> Run:
-    """Plans the run of a config given as JSON: students of one teacher plan it once."""
-    return plan_run(read_config(json.loads(config)))
+def resolved_config(run: Run) -> dict[str, Any]:
+    """Returns the run's config with everything that was `auto` or null filled in."""
+    plain = as_plain(run.config)
+    plain["loss"] = {"name": run.config.loss.name, **run.loss.hyper_parameters}
+    plain["schedule"] |= vars(run.optimisation)
+    plain["precision"] = run.precision
+    return plain
 
 
-def with_seed(run: Run, seed: int) -> Run:
-    """Returns the same run with another seed (and `init_seed` and `data_seed` with it).
-
-    Nothing else of a plan depends on the student's seed: teachers have their own.
-    """
-    config = dataclasses.replace(run.config, seed=seed, init_seed=seed, data_seed=seed)
-    seeded = dataclasses.replace(run, config=config)
-    return dataclasses.replace(seeded, run_id=_run_id(seeded))
-
-
-def _plan_timm(teacher: TeacherConfig, facts: Facts) -> TeacherFile:
-    import timm
-
-    name = teacher.architecture or ""
-    if not timm.is_model(name.partition(".")[0]):
-        known = timm.list_models(pretrained=True)
-        raise UserError(f"teacher.architecture={name}: not in timm{nearest(name, known)}")
-    classes = timm.get_pretrained_cfg_value(name, "num_classes")
-    if classes != facts.num_classes:
-        raise UserError(
-            f"teacher.architecture={name} has {classes} classes; the data set has "
-            f"{facts.num_classes}"
+def card_of(run: Run, made_for: MadeFor) -> RunCard:
+    """Returns a run's card."""
+    teacher, trained = run.teacher, run.teacher_run
+    return RunCard(
+        run_id=run.run_id,
+        cell_id=run.cell_id,
+        made_for=made_for,
+        command=tuple(run.command.texts()),
+        teacher=TeacherOnCard(
+            run_id=trained.run_id if trained else None,
+            cell_id=trained.cell_id if trained else None,
+            name=teacher.name,
+            epoch=teacher.epoch,
         )
-    return TeacherFile(kind="timm", name=name, options={})
-
-
-def _plan_file(config: RunConfig, facts: Facts) -> TeacherFile:
-    teacher = config.teacher
-    path = relative_to_here(teacher.path or "")
-    if not path.is_file():
-        raise UserError(f"teacher.path={teacher.path}: no such file")
-    plain = as_plain(config)
-    if teacher.model is not None:
-        plain["model"] = option("model", teacher.model)
-    for override in teacher.overrides.without("model"):
-        raise UserError(f"teacher.overrides: {override} does not change the model")
-    model = read_config(teacher.overrides.apply_to(plain, "teacher.overrides")).model
-    _check_model_builds(model, config.dataset.name, facts)
-    return TeacherFile("checkpoint", model.name, dict(model.options), path, file_digest(path))
-
-
-def _with_identity(run: Run) -> Run:
-    cell_id = _readable_id(_words(run), _identity(run, with_seeds=False))
-    return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)
+        if teacher
+        else None,
+        numerics=NUMERICS,
+        identity=json.loads(canonical(identity_of(run, with_seeds=True))),
+        config=resolved_config(run),
+    )
 
 
 def _run_id(run: Run) -> str:
@@ -276,7 +237,7 @@ def _run_id(run: Run) -> str:
     seed = f"s{config.init_seed}"
     if config.data_seed != config.init_seed:
         seed += f"d{config.data_seed}"
-    return _readable_id([*_words(run), seed], _identity(run, with_seeds=True))
+    return readable_id([*_words(run), seed], identity_of(run, with_seeds=True))
 
 
 def _words(run: Run) -> list[str]:
@@ -286,18 +247,7 @@ def _words(run: Run) -> list[str]:
     return [config.dataset.name, config.model.name, config.loss.name, *taught]
 
 
-def _readable_id(parts: list[str], identity: dict[str, Any]) -> str:
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()[:HASH_LENGTH]
-    words = re.sub(r"[^a-z0-9._-]+", "-", "-".join(parts).lower())
-    return f"{words[: ID_LENGTH - HASH_LENGTH - 1].rstrip('-.')}-{digest}"
-
-
-def canonical(value: Any) -> str:
-    """The one JSON text of a nested plain value."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
+def identity_of(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     """Returns all that is meant to move a run's numbers, and nothing else."""
     config = run.config
     schedule = dataclasses.asdict(config.schedule)
@@ -320,12 +270,9 @@ def _identity(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     return identity
 
 
-def _teacher_identity(run: Run, *, with_seeds: bool) -> dict[str, Any] | None:
+def _teacher_identity(run: Run, *, with_seeds: bool) -> Mapping[str, Any] | None:
     teacher = run.teacher
     if teacher is None:
         return None
-    common = {"epoch": run.teacher_epoch, "dtype": run.config.teacher.dtype}
-    if isinstance(teacher, TeacherFile):
-        source = {"kind": teacher.kind, "model": teacher.name, "sha256": teacher.sha256}
-        return {**common, **source, "options": teacher.options}
-    return {**common, "run": teacher.run_id if with_seeds else teacher.cell_id}
+    common = {"epoch": teacher.epoch, "dtype": run.config.teacher.dtype}
+    return {**common, **teacher.identity(with_seeds=with_seeds)}

@@ -1,112 +1,38 @@
-"""The files of a run, `outputs/runs/<run_id>/`: written atomically, read strictly."""
+"""All runs below one output folder: one by its id, or every one that can be believed."""
 
-import io
-import json
-import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
 
-import numpy as np
-import yaml
-
-from kdlsr.files import remove_abandoned, write_json, write_whole
+from kdlsr.runs.card import RunCard
+from kdlsr.runs.folder import DamagedFile, RunFolder, read_json
+from kdlsr.runs.result import RunResult, Status
 from kdlsr.training.checkpoint import checkpoint_path
-from kdlsr.training.record import EpochRecord
-
-SCHEMA = 1
-Status = Literal["complete", "failed", "incomplete", "not started"]
-Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """`outputs/runs/<run_id>/`."""
+class StoredRun:
+    """A run as the store has it.
 
-    path: Path
+    Attributes:
+        card: what it is.
+        folder: its files.
+        status: how far it is.
+        result: of a run that ended; None otherwise.
+    """
 
-    @property
-    def checkpoints(self) -> Path:
-        """The newest two checkpoints and the best ones."""
-        return self.path / "checkpoints"
+    card: RunCard
+    folder: RunFolder
+    status: Status
+    result: RunResult | None
 
-    @property
-    def kept(self) -> Path:
-        """Checkpoints that are kept for good, because a teacher is one of these epochs."""
-        return self.checkpoints / "kept"
 
-    def result(self) -> Result | None:
-        """Returns result.json, or None where the run has none (yet)."""
-        try:
-            result = json.loads((self.path / "result.json").read_text())
-        except FileNotFoundError:
-            return None
-        return cast(Result, result)
+@dataclass(frozen=True)
+class Contents:
+    """What a store holds: runs by run_id, and a line on each thing that could not be believed."""
 
-    def status(self) -> Status:
-        """Whether the run is complete, failed, incomplete, or was never started."""
-        result = self.result()
-        if result is not None:
-            return cast(Status, result["status"])
-        return "incomplete" if self.path.exists() else "not started"
-
-    def is_complete(self) -> bool:
-        """Whether the run's result counts."""
-        return self.status() == "complete"
-
-    def write_config(self, config: Mapping[str, Any]) -> None:
-        """Writes config.yaml, the resolved config."""
-        text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None)
-        write_whole(self.path / "config.yaml", text)
-
-    def write_metrics(self, history: Iterable[EpochRecord]) -> None:
-        """Writes metrics.jsonl, a line per epoch."""
-        write_whole(self.path / "metrics.jsonl", "".join(r.to_line() for r in history))
-
-    def write_test_logits(self, logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
-        """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""
-        content = io.BytesIO()  # in memory: a zip archive is not written in order
-        np.savez(content, logits=logits, labels=labels)
-        write_whole(self.path / "test_logits.npz", content.getvalue())
-
-    def write_result(self, result: Result) -> None:
-        """Writes result.json, which makes the run complete."""
-        write_json(self.path / "result.json", result)
-
-    def write_failure(self, run_id: str, cell_id: str, error: BaseException) -> None:
-        """Marks the run failed, with the reason; a traceback goes into error.txt."""
-        write_whole(self.path / "error.txt", "".join(traceback.format_exception(error)))
-        reason = str(error).strip() or type(error).__name__
-        self.write_result(
-            {
-                "schema": SCHEMA,
-                "run_id": run_id,
-                "cell_id": cell_id,
-                "status": "failed",
-                "error": reason.splitlines()[0],
-            }
-        )
-
-    def clear_failure(self) -> None:
-        """Forgets an earlier failure: the run is tried again."""
-        (self.path / "result.json").unlink(missing_ok=True)
-        (self.path / "error.txt").unlink(missing_ok=True)
-
-    def remove_abandoned(self) -> None:
-        """Removes temporary files of earlier writers that were killed."""
-        for folder in (self.path, self.checkpoints, self.kept):
-            remove_abandoned(folder)
-
-    def record_environment(self, environment: Mapping[str, Any]) -> bool:
-        """Adds this session's environment; returns whether all so far promise the same bits."""
-        path = self.path / "environment.json"
-        sessions: list[Any] = json.loads(path.read_text())["sessions"] if path.exists() else []
-        if dict(environment) not in sessions:
-            sessions.append(dict(environment))
-            write_json(path, {**sessions[0], "sessions": sessions})
-        decisive = {tuple(s[key] for key in ("device_type", "threads", "torch")) for s in sessions}
-        return len(decisive) == 1
+    runs: tuple[StoredRun, ...]
+    faults: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -117,11 +43,11 @@ class Store:
 
     def run(self, run_id: str) -> RunFolder:
         """Returns a run's folder, which need not exist."""
-        return RunFolder(self.root / "runs" / run_id)
+        return RunFolder(self.root / "runs" / run_id, run_id)
 
     def replay(self, run_id: str) -> RunFolder:
         """Returns where epochs that a complete run did not keep are made again."""
-        return RunFolder(self.root / "replays" / run_id)
+        return RunFolder(self.root / "replays" / run_id, run_id)
 
     def find_checkpoint(self, run_id: str, epoch: int) -> Path | None:
         """Returns a run's checkpoint after `epoch`, kept, recent, best or replayed."""
@@ -131,3 +57,48 @@ class Store:
             if path.exists():
                 return path
         return None
+
+    def contents(self) -> Contents:
+        """Reads every run; a damaged or foreign folder, or a copy, costs a line and no more.
+
+        A run is known by the id on its card. Of several folders with one id that which has the
+        id as its name is the run; the others are copies.
+        """
+        found: dict[str, StoredRun] = {}
+        faults: list[str] = []
+        for path in self._folders():
+            try:
+                run, fault = _read(path)
+            except DamagedFile as error:
+                faults.append(f"not counted: {error}")
+                continue
+            if fault is not None:
+                faults.append(f"not counted: {fault}")
+            other = found.get(run.card.run_id)
+            if other is not None:
+                copy = path if other.folder.path.name == run.card.run_id else other.folder.path
+                faults.append(f"not counted: {copy} is a copy of {run.card.run_id}")
+            if other is None or path.name == run.card.run_id:
+                found[run.card.run_id] = run
+        return Contents(tuple(found[run_id] for run_id in sorted(found)), tuple(faults))
+
+    def _folders(self) -> Iterator[Path]:
+        folder = self.root / "runs"
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return (path for path in paths if path.is_dir() and not path.name.startswith("."))
+
+
+def _read(path: Path) -> tuple[StoredRun, str | None]:
+    """Reads the run in a folder by the id on its card; and what in it cannot be believed.
+
+    Raises:
+        DamagedFile: there is no card, or it is damaged.
+    """
+    values = read_json(path / "run.json")
+    if values is None:
+        raise DamagedFile(f"{path} has no run.json: it is no run of this version of kdlsr")
+    folder = RunFolder(path, str(values.get("run_id")))
+    card = folder.card()
+    assert card is not None
+    reading = folder.read()
+    return StoredRun(card, folder, reading.status, reading.result), reading.fault

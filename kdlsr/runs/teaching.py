@@ -1,128 +1,139 @@
-"""A teacher made ready to teach: from a run's checkpoint or a file from elsewhere, or from what
-it answered before.
+"""A teacher made ready to teach: its network, or what it answered before.
 
-How a run that teaches is found, trained or continued is for `execute`; how outputs are kept,
-for `teachers/`. What moves their bits is decided here.
+Where its weights are, and how a run that teaches is trained, is `execute`'s to know; how outputs
+are kept, `teachers/`'s. What moves the bits of outputs, and so names their store, is decided here.
 """
 
 import functools
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kdlsr.config import UserError
 from kdlsr.config.compose import relative_to_here
 from kdlsr.data.prepare import Streams, data_identity
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import classification_metrics
-from kdlsr.models import build_model
-from kdlsr.runs.plan import NUMERICS, Run, TeacherFile, canonical
+from kdlsr.runs.identity import digest_of
+from kdlsr.runs.plan import NUMERICS, Run
 from kdlsr.runs.session import Session
-from kdlsr.teachers.live import LiveTeacher
-from kdlsr.teachers.storage import FOLDER, OutputFolder
-from kdlsr.teachers.stored import StoredTeacher
-from kdlsr.teachers.weights import load_weights
-from kdlsr.training.checkpoint import checkpoint_digest, read_checkpoint
-from kdlsr.training.fit import SoftTargets
+from kdlsr.teachers.network import TeacherNetwork
+from kdlsr.teachers.outputs import FOLDER, FORMAT, OutputStore
+from kdlsr.teachers.soft_targets import SoftTargets
+from kdlsr.teachers.teacher import Teacher
 
 KEY_DIGEST = 16  # hex digits: nothing but the key is compared
+NEAR_CHANCE = 1.5  # times what guessing gets right
 
 
 @dataclass(frozen=True)
 class TeacherWeights:
-    """Where a teacher's weights are: a run's checkpoint file, or a file from elsewhere."""
+    """A teacher and where its weights are.
 
-    path: Path | None
-    origin: dict[str, Any]
+    Attributes:
+        teacher: decided.
+        checkpoint: of its run; None for weights from elsewhere.
+        epoch: the completed epochs of that checkpoint; None likewise.
+    """
 
-    @property
-    def name(self) -> str:
-        """The teacher's run_id, or its path."""
-        return str(self.origin.get("run_id") or self.origin["path"])
+    teacher: Teacher
+    checkpoint: Path | None = None
+    epoch: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Teaching:
     """A teacher ready to teach.
 
     Attributes:
         soft_targets: what the loss asks for its logits; None where only the weights are used.
         network: gives the network itself, built when it is first asked for.
-        test_logits: (N, K), of the test images.
+        test_logits: (N, K), of the test samples.
         top1: their accuracy, percent.
-        origin: run_id or path, and epoch, as result.json has them.
+        epoch: the completed epochs after which it teaches; None for weights from elsewhere.
     """
 
     soft_targets: SoftTargets | None
-    network: Callable[[], LiveTeacher]
+    network: Callable[[], TeacherNetwork]
     test_logits: Tensor
     top1: float
-    origin: dict[str, Any]
+    epoch: int | None
 
 
 def start_teaching(
-    run: Run, source: TeacherWeights | None, streams: Streams, session: Session
+    run: Run, weights: TeacherWeights | None, streams: Streams, session: Session
 ) -> Teaching | None:
-    """Says how good the teacher is before any student is trained.
+    """Makes a teacher ready, and tells how good it is before any student is trained.
 
     Its network is built only where an output of it is not stored.
     """
-    if source is None:
+    if weights is None:
         return None
-    network = functools.cache(lambda: _live_teacher(run, source, session))
-    stored = _stored_teacher(run, source, streams, network, session)
-    test_logits = (stored or network()).predict(streams.test)
+    network = functools.cache(lambda: _network(run, weights, streams, session))
+    needed = run.loss.needs_teacher
+    store = _store(run, weights, streams, session) if needed else None
+    soft_targets = SoftTargets(
+        network=network,
+        store=store,
+        rows=streams.train.rows,
+        per_epoch=streams.train.samples_per_epoch,
+        classes=run.facts.num_classes,
+        dtype=run.config.teacher.dtype,
+        device=run.device,
+    )
+    test_logits = soft_targets.predict(streams.test)
     top1 = classification_metrics(test_logits, streams.test.labels).top1
-    after = f" after epoch {source.origin['epoch']}" if source.origin["epoch"] else ""
-    kept = stored.stored_epochs() if stored else 0
-    known = f"; its outputs on {kept} epochs are stored" if kept else ""
-    session.say(f"teacher {source.name}{after}: {top1:.2f} % top-1 on the test set{known}")
-    soft_targets = (stored or network()) if run.loss.needs_teacher else None
-    return Teaching(soft_targets, network, test_logits, top1, source.origin)
+    stored = store.stored_epochs() if store else 0
+    _tell(weights, top1, stored, run.facts.num_classes, session)
+    return Teaching(soft_targets if needed else None, network, test_logits, top1, weights.epoch)
 
 
-# ---------------------------------------------------------------- its outputs, stored
+def _tell(
+    weights: TeacherWeights, top1: float, stored: int, classes: int, session: Session
+) -> None:
+    after = f" after epoch {weights.epoch}" if weights.epoch else ""
+    known = f"; its outputs on {stored} epochs are stored" if stored else ""
+    name = weights.teacher.name
+    session.watcher.message(f"teacher {name}{after}: {top1:.2f} % top-1 on the test set{known}")
+    chance = 100 / classes
+    chosen_poor = isinstance(weights.teacher.epoch, int)  # De-KD: it is meant to be poor
+    if top1 < NEAR_CHANCE * chance and not chosen_poor:
+        session.watcher.message(
+            f"WARNING: teacher {name} is hardly better than guessing ({chance:.2f} %): weights, "
+            "class order or normalisation may be another network's"
+        )
 
 
-def _stored_teacher(
-    run: Run,
-    source: TeacherWeights,
-    streams: Streams,
-    network: Callable[[], LiveTeacher],
-    session: Session,
-) -> StoredTeacher | None:
-    """Returns the teacher with a store for its outputs, where it has some and may have one."""
+def _store(
+    run: Run, weights: TeacherWeights, streams: Streams, session: Session
+) -> OutputStore | None:
+    """Returns where the teacher's outputs are kept; None where none may be."""
     teacher = run.config.teacher
-    if teacher.store == "off" or not run.loss.needs_teacher:
+    if teacher.store == "off":
         return None
-    identity = outputs_identity(run, source)
-    shape = (streams.train.samples_per_epoch, run.facts.num_classes)
-    outputs = OutputFolder(
+    identity = outputs_identity(run, weights)
+    return OutputStore(
         relative_to_here(run.config.output_dir) / FOLDER,
-        _outputs_key(run, source, identity),
+        _outputs_key(run, weights, identity),
         {
-            "teacher": source.name,
-            "epoch": source.origin["epoch"],
+            "teacher": weights.teacher.name,
+            "epoch": weights.epoch,
             "dataset": run.config.dataset.name,
             "data_seed": run.config.data_seed,
-            "views": shape[0],
-            "classes": shape[1],
+            "views": streams.train.samples_per_epoch,
+            "classes": run.facts.num_classes,
             "identity": identity,
         },
         teacher.store_limit_gb,
-        session.say,
+        session.watcher.message,
     )
-    return StoredTeacher(network, outputs, shape, teacher.dtype, run.device)
 
 
-def outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
+def outputs_identity(run: Run, weights: TeacherWeights) -> dict[str, Any]:
     """Returns all that moves the bits of a teacher's outputs on a run's views.
 
     Neither the student is among it, nor its loss, initialisation or number of epochs; the
@@ -135,8 +146,9 @@ def outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
     if run.device.type == "cpu":
         hardware += ["cpu_capability", "threads"]
     return {
+        "format": FORMAT,
         "numerics": NUMERICS,
-        "teacher": _weights_identity(run, source),
+        "teacher": {**weights.teacher.weights_identity(weights.checkpoint), "epoch": weights.epoch},
         "dtype": config.teacher.dtype,
         "data": data_identity(config.dataset, run.facts),
         "data_seed": config.data_seed,
@@ -148,73 +160,28 @@ def outputs_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
     }
 
 
-def _weights_identity(run: Run, source: TeacherWeights) -> dict[str, Any]:
-    """Returns what tells a teacher's weights from all others, and so its network too."""
-    teacher = run.teacher
-    if isinstance(teacher, TeacherFile):
-        network = {"model": teacher.name, "options": teacher.options}
-        identity = {"kind": teacher.kind, "sha256": teacher.sha256, **network}
-        uses_timm = teacher.kind == "timm" or teacher.name == "timm"
-    else:
-        assert teacher is not None
-        assert source.path is not None
-        # A run made again elsewhere has its id and other bits: its checkpoint tells.
-        identity = {**source.origin, "sha256": checkpoint_digest(source.path)}
-        uses_timm = teacher.config.model.name == "timm"
-    return identity | ({"timm": version("timm")} if uses_timm else {})
-
-
-def _outputs_key(run: Run, source: TeacherWeights, identity: dict[str, Any]) -> str:
-    digest = hashlib.sha256(canonical(identity).encode()).hexdigest()[:KEY_DIGEST]
-    if isinstance(run.teacher, Run):
-        shown = f"{run.teacher.run_id}-e{source.origin['epoch']}"
+def _outputs_key(run: Run, weights: TeacherWeights, identity: dict[str, Any]) -> str:
+    trained = weights.teacher.run
+    if trained is not None:
+        shown = f"{trained.run_id}-e{weights.epoch}"
     else:
         shown = f"{run.config.dataset.name}-{run.config.teacher.name}"
-    return f"{shown}-d{run.config.data_seed}-{digest}"
+    return f"{shown}-d{run.config.data_seed}-{digest_of(identity, KEY_DIGEST)}"
 
 
-# ---------------------------------------------------------------- its network
-
-
-def _live_teacher(run: Run, source: TeacherWeights, session: Session) -> LiveTeacher:
+def _network(
+    run: Run, weights: TeacherWeights, streams: Streams, session: Session
+) -> TeacherNetwork:
     # It may be built in the middle of a student's training, whose random numbers it leaves be.
     with torch.random.fork_rng(devices=[]):
-        model = _teacher_model(run, source, session)
-    autocast = AUTOCAST_DTYPES.get(run.precision)
-    return LiveTeacher(model, run.config.teacher.dtype, run.device, autocast)
-
-
-def _teacher_model(run: Run, source: TeacherWeights, session: Session) -> torch.nn.Module:
-    teacher = run.teacher
-    if isinstance(teacher, Run):
-        model = teacher.build_model()
-        assert source.path is not None
-        model.load_state_dict(read_checkpoint(source.path)["model"])
-        return model
-    assert isinstance(teacher, TeacherFile)
-    if teacher.kind == "timm":
-        return _timm_pretrained(teacher.name)
-    model = build_model(
-        teacher.name,
-        teacher.options,
-        spec=run.facts.spec,
-        num_classes=run.facts.num_classes,
-        dataset=run.config.dataset.name,
+        loaded = weights.teacher.load(weights.checkpoint)
+    if loaded.remark is not None:
+        session.watcher.message(loaded.remark)
+    return TeacherNetwork(
+        loaded.model,
+        run.config.teacher.dtype,
+        run.device,
+        AUTOCAST_DTYPES.get(run.precision),
+        seen=streams.train.samples.normalisation,
+        learnt=loaded.normalisation,
     )
-    assert teacher.path is not None
-    match = load_weights(model, teacher.path)
-    session.say(f"teacher.path={teacher.path}: {match}")
-    return model
-
-
-def _timm_pretrained(name: str) -> torch.nn.Module:
-    import timm
-
-    try:
-        model: torch.nn.Module = timm.create_model(name, pretrained=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"teacher.architecture={name}: its pretrained weights cannot be had here "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    return model

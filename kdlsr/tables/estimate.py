@@ -4,7 +4,6 @@ Times are of this store's hardware, whatever that was; what nothing like it has 
 not guessed.
 """
 
-import functools
 import json
 import statistics
 from collections.abc import Iterable, Mapping
@@ -12,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from kdlsr.runs.execute import resolved_config, store_of
-from kdlsr.runs.plan import Run
+from kdlsr.runs.execute import store_of
+from kdlsr.runs.plan import Run, resolved_config
+from kdlsr.runs.store import Store
 from kdlsr.tables.planning import PlannedJob
 
 Likeness = tuple[str, ...]
@@ -57,25 +55,17 @@ class Times:
 def epochs_left(job: PlannedJob) -> int:
     """Returns how many epochs a job still has to train."""
     wanted = job.until or job.run.config.schedule.epochs
-    metrics = store_of(job.run.config).run(job.run.run_id).path / "metrics.jsonl"
-    done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
-    return max(0, wanted - done)
-
-
-@functools.cache
-def _loader() -> Any:
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    folder = store_of(job.run.config).run(job.run.run_id)
+    return max(0, wanted - folder.epochs())
 
 
 def known_times(roots: Iterable[Path]) -> Times:
     """Reads the times of all runs below some output folders."""
     times = Times()
-    for timing in sorted(path for root in roots for path in root.glob("runs/*/timing.json")):
-        config = timing.with_name("config.yaml")
-        sessions = json.loads(timing.read_text())["sessions"]
-        epochs = [s for session in sessions for s in session["epoch_seconds"]]
-        if epochs and config.exists():
-            plain = yaml.load(config.read_text(), Loader=_loader())
-            for likeness in _likeness(plain):
+    for root in roots:
+        for run in Store(root).contents().runs:
+            sessions = run.folder.sessions("timing.json")
+            epochs = [s for session in sessions for s in session["epoch_seconds"]]
+            for likeness in _likeness(run.card.config) if epochs else []:
                 times.seconds.setdefault(likeness, []).append(statistics.median(epochs))
     return times

@@ -445,9 +445,9 @@ def _layers(tables: Sequence[PlannedTable]) -> tuple[tuple[PlannedJob, ...], ...
 
 def _demand(needs: dict[str, _Need], run: Run, overrides: Overrides, epoch: int | str) -> None:
     """Notes that a run is needed, whole or up to an epoch, and all that it needs itself."""
-    if isinstance(run.teacher, Run):
+    if run.teacher is not None and run.teacher_run is not None:
         teaching = teacher_overrides(overrides, run.config.teacher)
-        _demand(needs, run.teacher, teaching, run.teacher_epoch)
+        _demand(needs, run.teacher_run, teaching, run.teacher.epoch)
     need = needs.setdefault(run.run_id, _Need(run, overrides))
     if isinstance(epoch, int):
         need.keep.add(epoch)
@@ -462,10 +462,10 @@ def _job(need: _Need) -> PlannedJob:
         until=None if need.whole else max(need.keep),
         keep=tuple(sorted(need.keep)),
         layer=_depth(need.run),
-        teacher=need.run.teacher.run_id if isinstance(need.run.teacher, Run) else None,
+        teacher=need.run.teacher_run.run_id if need.run.teacher_run else None,
         only_teaches=need.only_teaches,
     )
 
 
 def _depth(run: Run) -> int:
-    return 1 + _depth(run.teacher) if isinstance(run.teacher, Run) else 0
+    return 1 + _depth(run.teacher_run) if run.teacher_run else 0

@@ -1,6 +1,5 @@
-"""Where soft targets come from: a live network, or its stored outputs.
+"""Where soft targets come from: kinds of teachers, their networks and what these answered.
 
-A teacher knows its network and how its logits are rounded and kept; how it was trained or
-found is the business of `runs/`. Nothing is imported here: the command that lists stored
-outputs needs no torch.
+How a run that teaches is found or trained is the business of `runs/`. Nothing is imported here:
+the command that lists stored outputs needs no torch.
 """

@@ -1,4 +1,4 @@
-"""Lists stored teacher outputs and lets them go: `python -m kdlsr.teachers remove='digits-*'`.
+"""Lists stored teacher outputs and removes them: `python -m kdlsr.teachers remove='digits-*'`.
 
 Only parses, calls and prints; neither torch nor a config is needed.
 """
@@ -15,7 +15,7 @@ from rich.text import Text
 from kdlsr.config import UserError, nearest
 from kdlsr.config.entry import EXIT_OK, run_entry_point
 from kdlsr.config.schema import RunConfig, TeacherConfig
-from kdlsr.teachers.storage import (
+from kdlsr.teachers.outputs import (
     FOLDER,
     GB,
     StoredOutputs,
@@ -27,8 +27,8 @@ from kdlsr.teachers.storage import (
 KEYS = ("remove", "output_dir")
 PIPED_WIDTH = 200  # columns where there is no terminal: keys stay whole
 DESCRIPTION = """\
-Lists the stored outputs of teachers, which runs make (teacher.store=auto) and share, or lets
-them go. What is gone is computed again by the run that needs it, to the same bits.
+Lists the stored outputs of teachers, which runs make (teacher.store=auto) and share, or removes
+them. What is gone is computed again by the run that needs it, to the same bits.
 
   python -m kdlsr.teachers                      list them
   python -m kdlsr.teachers remove=<key>         remove one, or several: remove='digits-*'

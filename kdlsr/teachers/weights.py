@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.config import UserError
+from kdlsr.data.normalisation import Normalisation
 
 # Where a state dict stands in the files of this suite and of others.
 KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "weights")
@@ -40,6 +41,7 @@ class Match:
         key: where in the file the state dict stood, dotted; empty where the file is one.
         prefix: what was taken off the front of each name.
         counters: False where the file lacks batch normalisation's counters of batches.
+        normalisation: of the pixels that the network learnt from, where a file of ours says it.
     """
 
     rule: Literal["names", "order"]
@@ -47,6 +49,7 @@ class Match:
     key: str = ""
     prefix: str = ""
     counters: bool = True
+    normalisation: Normalisation | None = None
 
     def __str__(self) -> str:
         text = f"{self.tensors} tensors"
@@ -93,7 +96,7 @@ def load_weights(model: nn.Module, path: Path, where: str = "teacher.path") -> M
     if pairs is None:
         raise UserError(f"{source} does not fit the network: {_misfits(own, found, ordered)}")
     model.load_state_dict(own | pairs)
-    return Match(rule, len(pairs), key, prefix, counters)
+    return Match(rule, len(pairs), key, prefix, counters, _normalisation(content))
 
 
 # ---------------------------------------------------------------- reading
@@ -170,6 +173,12 @@ def _state_dict(content: Any, source: str) -> tuple[dict[str, Tensor], str]:
         f"{source} holds no state dict: expected one alone or under {', '.join(KEYS)}; "
         f"found {_first(odd) or 'nothing'}"
     )
+
+
+def _normalisation(content: Any) -> Normalisation | None:
+    """Returns what a checkpoint of this suite says of its inputs; None of any other file."""
+    found = content.get("normalisation") if isinstance(content, Mapping) else None
+    return Normalisation.from_state(found) if isinstance(found, Mapping) else None
 
 
 def _without_prefix(

@@ -8,11 +8,12 @@ that disagrees with it, is not used.
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
 
-from kdlsr.files import file_digest, whole_file, write_whole
+from kdlsr.files import Guard, file_digest, whole_file, write_whole
 
 GENERATIONS = 2  # the newest may be damaged: the one before it is kept too
 
@@ -26,33 +27,44 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch-{epoch:04d}.pt"
 
 
-def write_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+def write_checkpoint(path: Path, state: Mapping[str, Any], guard: Guard | None = None) -> None:
     """Writes `state` (tensors and plain values) so that it is seen whole or not at all.
 
     Its checksum is on the disk before it has its name: no power cut leaves it without.
 
+    Args:
+        path: as `checkpoint_path` says.
+        state: with the `run_id` that it is of.
+        guard: asked before either file has its name.
+
     Raises:
         OSError: the disk refuses.
     """
-    with whole_file(path) as file:
+    with whole_file(path, guard=guard) as file:
         torch.save(dict(state), file)  # type: ignore[arg-type]
-        write_whole(_checksum_path(path), f"{file.sha256()}  {path.name}\n")
+        write_whole(_checksum_path(path), f"{file.sha256()}  {path.name}\n", guard=guard)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint after verifying its checksum; never unpickles code.
+def read_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
+    """Reads a run's checkpoint after verifying its checksum; never unpickles code.
 
     Raises:
-        DamagedCheckpoint: the file is missing, truncated or altered, or has no checksum.
+        DamagedCheckpoint: the file is missing, truncated or altered, has no checksum, or is
+            another run's.
     """
     expected = checkpoint_digest(path)
     try:
         found = file_digest(path)
-    except FileNotFoundError as error:
-        raise DamagedCheckpoint(f"{path} is missing") from error
-    if found != expected:
-        raise DamagedCheckpoint(f"{path} disagrees with its checksum")
-    return cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+        if found != expected:
+            raise DamagedCheckpoint(f"{path} disagrees with its checksum")
+        state = cast(dict[str, Any], torch.load(path, map_location="cpu", weights_only=True))
+    except OSError as error:
+        raise DamagedCheckpoint(f"{path} cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, ValueError, EOFError, UnpicklingError) as error:
+        raise DamagedCheckpoint(f"{path} is no checkpoint of this version of torch") from error
+    if not isinstance(state, dict) or state.get("run_id") != run_id:
+        raise DamagedCheckpoint(f"{path} is not a checkpoint of {run_id}")
+    return state
 
 
 def checkpoint_digest(path: Path) -> str:
@@ -63,7 +75,7 @@ def checkpoint_digest(path: Path) -> str:
     """
     try:
         return _checksum_path(path).read_text().split()[0]
-    except (FileNotFoundError, IndexError) as error:
+    except (OSError, ValueError, IndexError) as error:
         raise DamagedCheckpoint(f"{path} or its checksum is missing") from error
 
 

@@ -20,9 +20,9 @@ from kdlsr.data.samples import Samples
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
-from kdlsr.teachers.live import LiveTeacher
-from kdlsr.teachers.storage import OutputFolder, epoch_part
-from kdlsr.teachers.stored import StoredTeacher
+from kdlsr.teachers.network import TeacherNetwork
+from kdlsr.teachers.outputs import OutputStore, epoch_part
+from kdlsr.teachers.soft_targets import SoftTargets as StoredSoftTargets
 from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import SoftTargets, Task, train_epoch
 from kdlsr.training.learner import Learner
@@ -44,19 +44,20 @@ class Unobserved:
         """Nothing to see."""
 
 
-def stored_teacher(samples: int, epochs: int, device: torch.device) -> StoredTeacher:
+def stored_teacher(samples: int, epochs: int, device: torch.device) -> StoredSoftTargets:
     """Returns a teacher all of whose outputs, made ones, are stored: it has no network."""
     folder = tempfile.mkdtemp()
     atexit.register(shutil.rmtree, folder)
-    outputs = OutputFolder(Path(folder), "made", {}, limit_gb=1.0, say=print)
+    outputs = OutputStore(Path(folder), "made", {}, limit_gb=1.0, tell=print)
     shape = (samples, CLASSES)
     logits = np.random.default_rng(0).standard_normal(shape).astype(np.float16)
     for epoch in range(epochs):
         outputs.write(epoch_part(epoch), logits)
-    return StoredTeacher(_no_network, outputs, shape, "float16", device)
+    rows = np.arange(samples)
+    return StoredSoftTargets(_no_network, outputs, rows, samples, CLASSES, "float16", device)
 
 
-def _no_network() -> LiveTeacher:
+def _no_network() -> TeacherNetwork:
     raise AssertionError("an output of a stored teacher is missing")
 
 

@@ -20,10 +20,7 @@ import itertools
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,34 +34,12 @@ from kdlsr.data.prepare import load_streams
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
-from kdlsr.teachers.live import LiveTeacher
+from kdlsr.runs.session import Session
+from kdlsr.teachers.network import TeacherNetwork
 from kdlsr.training.checkpoint import read_checkpoint
 
 # What a run leaves that its numbers are in; nothing of time.
 FILES = ("result.json", "metrics.jsonl", "test_logits.npz")
-
-
-class Silent:
-    """A session and an observer that nobody looks at."""
-
-    cores = None
-
-    def report(self, what: str, done: int, total: int) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-    @contextmanager
-    def observe(self, run: Run, start: int, until: int) -> Iterator["Silent"]:
-        yield self
-
-    def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None: ...
-
-    def epoch(self, record: Mapping[str, Any]) -> None: ...
-
-    def complete(self, result: Mapping[str, Any]) -> None: ...
-
-    def timing(self) -> dict[str, Any]:
-        return {}
 
 
 @dataclasses.dataclass
@@ -88,16 +63,16 @@ class Grid:
 
     def train_teacher(self) -> None:
         """Trains the teacher once and puts it where both grids find it."""
-        run = self.run("live", 0).teacher
-        assert isinstance(run, Run)
-        complete_run(run, Silent())
+        run = self.run("live", 0).teacher_run
+        assert run is not None
+        complete_run(run, Session())
         for way in ("stored", "free"):
             shutil.copytree(self.folder / "live" / "runs", self.folder / way / "runs")
 
     def seconds(self, way: str, number: int) -> float:
         run = self.run(way, number)
         begun = time.perf_counter()
-        complete_run(run, Silent())
+        complete_run(run, Session())
         return time.perf_counter() - begun
 
     def bytes_of(self, way: str, number: int) -> list[bytes]:
@@ -105,7 +80,7 @@ class Grid:
         run = self.run(way, number)
         folder = store_of(run.config).run(run.run_id)
         epochs = run.config.schedule.epochs
-        weights = read_checkpoint(checkpoint_of(run, epochs, Silent()))["model"]
+        weights = read_checkpoint(checkpoint_of(run, epochs, Session()), run.run_id)["model"]
         texts = [(folder.path / name).read_bytes() for name in FILES]
         return texts + [tensor.numpy().tobytes() for tensor in weights.values()]
 
@@ -117,23 +92,24 @@ def _planned(overrides: list[str]) -> Run:
 def teacher_pass(grid: Grid) -> float:
     """Returns the seconds that the teacher takes over all views of all epochs, once."""
     run = grid.run("live", 0)
-    assert isinstance(run.teacher, Run)
+    trained = run.teacher_run
+    assert trained is not None
     streams = load_streams(
         run.config.dataset,
         data_seed=run.config.data_seed,
         batch_size=run.config.schedule.batch_size,
         device=run.device,
-        progress=Silent().report,
+        progress=Session().watcher.loading,
     )
-    model = run.teacher.build_model()
-    last = checkpoint_of(run.teacher, run.teacher.config.schedule.epochs, Silent())
-    model.load_state_dict(read_checkpoint(last)["model"])
+    model = trained.build_model()
+    last = checkpoint_of(trained, trained.config.schedule.epochs, Session())
+    model.load_state_dict(read_checkpoint(last, trained.run_id)["model"])
     autocast = AUTOCAST_DTYPES.get(run.precision)
-    teacher = LiveTeacher(model, run.config.teacher.dtype, run.device, autocast)
+    teacher = TeacherNetwork(model, run.config.teacher.dtype, run.device, autocast)
     begun = time.perf_counter()
     for epoch in range(run.config.schedule.epochs):
         for batch in streams.train.epoch(epoch):
-            teacher.logits(batch)
+            teacher.logits(batch.inputs)
     if run.device.type == "cuda":
         torch.cuda.synchronize(run.device)
     return time.perf_counter() - begun

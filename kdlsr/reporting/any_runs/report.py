@@ -62,9 +62,9 @@ from kdlsr.reporting.summary import (
     Report,
     RunSummary,
 )
-from kdlsr.runs.store import Result
 
 Patterns = str | tuple[str, ...]
+Result = dict[str, Any]
 _MEASURES = ("top1", *MEASURES, "agreement", "kl")
 _FOLDER = re.compile(r"(?!\.)[A-Za-z0-9._-]+(/(?!\.)[A-Za-z0-9._-]+)*")
 

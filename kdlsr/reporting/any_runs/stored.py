@@ -17,7 +17,7 @@ import yaml
 
 from kdlsr.config import UserError, nearest
 from kdlsr.reporting.summary import RunState
-from kdlsr.runs.store import Result, RunFolder
+from kdlsr.runs.folder import RunFolder, read_json
 
 # In config.yaml, and no part of what makes a cell: seeds, and what moves no number.
 _SEEDS = ("seed", "init_seed", "data_seed", "teacher.seed")
@@ -26,6 +26,7 @@ _NO_NUMBERS_BELOW = ("tracker.", "schedule.sgd.")
 _SECTIONS = ("dataset", "model", "teacher", "loss", "tracker")  # `loss` is short for `loss.name`
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Flat = Mapping[str, Any]
+Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ def read_runs(output_dir: Path) -> list[StoredRun]:
 
 
 def _read(path: Path) -> StoredRun:
-    folder = RunFolder(path)
-    result, file = folder.result(), path / "config.yaml"
+    folder = RunFolder(path, path.name)
+    result, file = read_json(path / "result.json"), path / "config.yaml"
     config = yaml.load(file.read_text(), _Loader) if file.exists() else {}
     state = cast(RunState, result["status"] if result else "incomplete")
     return StoredRun(path.name, folder, state, flatten(config), result)

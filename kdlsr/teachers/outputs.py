@@ -1,10 +1,11 @@
 """Stored teacher outputs on disk, `outputs/teacher_outputs/<key>/`: files that are whole.
 
-`key.json` says what the outputs are of. `epoch-0001-<digest>.npy` holds the logits (N, K) of
-the first epoch's views, rows in the order in which training meets them; `test-<digest>.npy`
-those of the test images. The digest is of all bytes of the file (SHA-256, 32 hex digits) and
-stands in its name, so that one rename makes content and checksum visible together: a writer
-that is killed leaves nothing that counts, and two writers of one epoch cannot mix theirs.
+`key.json` says what the outputs are of. `epoch-0001-<digest>.npy` holds the logits (n, K) of
+the first epoch's views, a row for each sample that is trained on, rising, NaN where the epoch
+does not visit it; `test-<digest>.npy` those (N, K) of the test samples. The digest is of all
+bytes of the file (SHA-256, 32 hex digits) and stands in its name, so that one rename makes
+content and checksum visible together: a writer that is killed leaves nothing that counts, and
+two writers of one epoch cannot mix theirs.
 
 NumPy only: listing stores must not wait for torch. What moves the bits of outputs, and so
 makes a key, is decided in `runs/`.
@@ -32,8 +33,8 @@ from kdlsr.files import (
 )
 
 Logits: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]
-Say = Callable[[str], None]
 
+FORMAT = 2  # of the files: part of what makes a key. 1 had rows in the order of training
 FOLDER = "teacher_outputs"
 TEST = "test"
 DIGEST_LENGTH = 32
@@ -46,30 +47,35 @@ def epoch_part(epoch: int) -> str:
     return f"epoch-{epoch + 1:04d}"
 
 
-class OutputFolder:
+class OutputStore:
     """The outputs kept under one key: read where they are whole, written while there is room.
 
     Nothing that goes wrong here ends a run: outputs that cannot be trusted or read are
     computed again, and after a failed write, or at the bound, no more are written; either is
-    said in one line. Any number of processes may read and write one folder at once.
+    told in one line. Any number of processes may read and write one folder at once.
 
     Args:
         root: `outputs/teacher_outputs`, the sum of whose files is bounded.
         key: the folder's name, a function of all that moves the outputs' bits.
         description: what key.json says.
         limit_gb: the bound, in units of 10**9 bytes.
-        say: is told what went wrong.
+        tell: takes a line on what went wrong.
     """
 
     def __init__(
-        self, root: Path, key: str, description: Mapping[str, Any], limit_gb: float, say: Say
+        self,
+        root: Path,
+        key: str,
+        description: Mapping[str, Any],
+        limit_gb: float,
+        tell: Callable[[str], None],
     ) -> None:
         self.path = root / key
         self.is_open = True
         self._root = root
         self._description = dict(description)
         self._limit = limit_gb * GB
-        self._say = say
+        self._tell = tell
         self._size = 0
         self._measured = float("-inf")
 
@@ -84,16 +90,16 @@ class OutputFolder:
                 logits = _map(path) if _is_whole(path) else None
                 if logits is not None and logits.shape == shape and logits.dtype == dtype:
                     return logits
-                self._say(f"{path} disagrees with its checksum or key; it is computed again")
+                self._tell(f"{path} disagrees with its checksum or key; it is computed again")
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
-            return None  # let go by another process at this moment
+            return None  # removed by another process at this moment
         except OSError as error:
-            self._say(f"{self.path}: {error.strerror or error}; {part} is computed again")
+            self._tell(f"{self.path}: {error.strerror or error}; {part} is computed again")
         return None
 
     def write(self, part: str, logits: Logits) -> None:
-        """Stores logits (N, K), all finite, unless another process has, or there is no room."""
+        """Stores verified logits (N, K), unless another process has, or there is no room."""
         try:
             if not self.is_open or not self._has_room(logits.nbytes):
                 return
@@ -126,7 +132,7 @@ class OutputFolder:
 
     def _close(self, why: str) -> None:
         self.is_open = False
-        self._say(f"{why}; no more teacher outputs are stored by this run")
+        self._tell(f"{why}; no more teacher outputs are stored by this run")
 
     def _describe(self) -> None:
         path = self.path / "key.json"

@@ -1,0 +1,214 @@
+"""One session's training of one run, in its own folder or in a scratch one.
+
+All that it needs is ready when it begins: the right to write, the data, the teacher. Which run is
+trained how far, and where teachers come from, is `execute`'s.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from kdlsr.data.prepare import Streams
+from kdlsr.machine.environment import describe_environment
+from kdlsr.metrics import agreement, mean_kl
+from kdlsr.progress import RunWatch, WatchedRun, watching
+from kdlsr.runs.plan import Run, resolved_config
+from kdlsr.runs.result import PROTOCOLS, AtEpoch, RunResult, TeacherFigures
+from kdlsr.runs.session import Session
+from kdlsr.runs.teaching import Teaching
+from kdlsr.runs.writer import RunWriter
+from kdlsr.tracking import TrackedRun
+from kdlsr.training.checkpoint import (
+    DamagedCheckpoint,
+    checkpoint_epochs,
+    checkpoint_path,
+    read_checkpoint,
+    remove_checkpoint,
+)
+from kdlsr.training.compiling import compile_model
+from kdlsr.training.fit import Task, fit, predict
+from kdlsr.training.learner import Learner
+from kdlsr.training.optimisation import build_optimizer
+from kdlsr.training.record import EpochRecord, best_epoch
+
+
+class TrainingSession:
+    """A run in training.
+
+    Args:
+        run: what is trained.
+        writer: of the folder that it is trained in.
+        streams: its data.
+        teaching: its teacher, ready; None without one.
+        session: under which it is trained.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        writer: RunWriter,
+        streams: Streams,
+        teaching: Teaching | None,
+        session: Session,
+    ) -> None:
+        self._run = run
+        self._writer = writer
+        self._streams = streams
+        self._teaching = teaching
+        self._session = session
+        self._keep = set(run.config.keep_epochs)
+        self._learner = self._build()
+        self._history: list[EpochRecord] = []
+        self._writer.remove_abandoned()
+        self._go_on()
+        self._uniform = self._record_environment()
+
+    def to_the_end(self) -> RunResult:
+        """Trains what is missing, and writes the run's logits and result."""
+        with self._watched(self._run.config.schedule.epochs) as watch:
+            logits = self._fit(self._run.config.schedule.epochs, watch)
+            if logits is None:
+                logits = predict(self._learner, self._streams.test)
+            result = self._result(logits)
+            labels = self._streams.test.labels
+            self._writer.test_logits(logits.cpu().numpy(), labels.cpu().numpy())
+            self._writer.times(watch.times.record())
+            self._writer.metrics(self._history)
+            self._writer.result(result)
+            watch.complete(result.to_json())
+        return result
+
+    def to_epoch(self, epoch: int) -> None:
+        """Trains up to an epoch, whose checkpoint is kept for good; the run stays a prefix."""
+        self._keep.add(epoch)
+        if len(self._history) == epoch:  # it had come just so far, without keeping it
+            self._save()
+        with self._watched(epoch) as watch:
+            self._fit(epoch, watch)
+            self._writer.times(watch.times.record())
+
+    def _fit(self, until: int, watch: RunWatch) -> Tensor | None:
+        return fit(self._learner, self._task, self._history, until, watch, self._save)
+
+    @property
+    def _task(self) -> Task:
+        return Task(
+            train=self._streams.train,
+            test=self._streams.test,
+            validation=self._streams.validation,
+            loss=self._run.loss,
+            teacher=self._teaching.soft_targets if self._teaching else None,
+            init_seed=self._run.config.init_seed,
+        )
+
+    def _build(self) -> Learner:
+        """Returns the network with its first weights, and what trains it."""
+        run = self._run
+        torch.manual_seed(run.config.init_seed)
+        model = run.build_model().to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if run.config.start == "teacher":
+            assert self._teaching is not None
+            model.load_state_dict(self._teaching.network().model.state_dict())
+        if run.config.compile:
+            compile_model(model, run.device)
+        schedule = run.config.schedule
+        loss_state = run.loss.state(len(self._streams.train.samples.labels)).to(run.device)
+        return Learner(
+            model=model,
+            optimizer=build_optimizer(model, run.optimisation, schedule, loss_state),
+            schedule=schedule,
+            precision=run.precision,
+            device=run.device,
+            loss_state=loss_state,
+        )
+
+    def _go_on(self) -> None:
+        """Goes on from the newest whole checkpoint of this run, if there is one."""
+        folder = self._writer.folder.checkpoints
+        for epoch in reversed(checkpoint_epochs(folder)):
+            path = checkpoint_path(folder, epoch)
+            try:
+                state = read_checkpoint(path, self._run.run_id)
+            except DamagedCheckpoint as error:
+                self._session.watcher.message(f"{error}; the checkpoint before it is used")
+                remove_checkpoint(path)
+                continue
+            self._history = self._learner.restore(state)
+            line = f"{self._run.run_id} goes on after epoch {len(self._history)}"
+            self._session.watcher.message(line)
+            return
+
+    def _save(self) -> None:
+        """Writes the checkpoint of the epoch just completed, then metrics.jsonl."""
+        epoch = len(self._history)
+        normalisation = self._streams.train.samples.normalisation
+        state = {
+            **self._learner.checkpoint(self._history),
+            "run_id": self._run.run_id,
+            "normalisation": normalisation.to_state() if normalisation else None,
+        }
+        self._writer.checkpoint(state, epoch, keep=epoch in self._keep)
+        self._writer.prune_checkpoints(set(self._best().values()))
+        self._writer.metrics(self._history)
+
+    def _record_environment(self) -> bool:
+        run = self._run
+        environment = describe_environment(run.device, run.precision, torch.get_num_threads())
+        return self._writer.environment(environment)
+
+    @contextmanager
+    def _watched(self, until: int) -> Iterator[RunWatch]:
+        run = self._run
+        tracked = TrackedRun(
+            run_id=run.run_id,
+            cell_id=run.cell_id,
+            job_type=run.config.loss.name,
+            config=resolved_config(run),
+            teacher=run.teacher.name if run.teacher else None,
+        )
+        watched = WatchedRun(
+            tracked=tracked,
+            start=len(self._history),
+            until=until,
+            batch_size=run.config.schedule.batch_size,
+            folder=self._writer.folder.path,
+            tracker=run.config.tracker,
+        )
+        with watching(self._session.watcher, watched) as watch:
+            yield watch
+
+    def _result(self, logits: Tensor) -> RunResult:
+        protocols: dict[str, AtEpoch | None] = dict.fromkeys(PROTOCOLS)
+        for name, epoch in {"last": len(self._history), **self._best()}.items():
+            protocols[name] = AtEpoch(epoch=epoch, test=self._history[epoch - 1].test)
+        return RunResult(
+            run_id=self._run.run_id,
+            cell_id=self._run.cell_id,
+            status="complete",
+            protocols=protocols,
+            parameters=sum(p.numel() for p in self._learner.model.parameters()),
+            teacher=self._teacher_figures(logits),
+            environment="uniform" if self._uniform else "mixed",
+        )
+
+    def _best(self) -> dict[str, int]:
+        """Returns the best epoch so far by each protocol that chooses one."""
+        best = {"best_test": best_epoch(self._history, "test")}
+        if self._streams.validation is not None:
+            best["best_val"] = best_epoch(self._history, "val")
+        return best
+
+    def _teacher_figures(self, logits: Tensor) -> TeacherFigures | None:
+        teaching, teacher = self._teaching, self._run.teacher
+        if teaching is None or teacher is None:
+            return None
+        return TeacherFigures(
+            run_id=teacher.run.run_id if teacher.run else None,
+            path=None if teacher.run else teacher.name,
+            epoch=teaching.epoch,
+            top1=teaching.top1,
+            agreement=agreement(logits, teaching.test_logits),
+            kl=mean_kl(teaching.test_logits, logits),
+        )

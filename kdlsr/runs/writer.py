@@ -1,0 +1,112 @@
+"""The one writer of a run's files: each seen whole or not at all, and only while the run is ours.
+
+Every write asks, immediately before it becomes visible, whether this process still owns the run.
+"""
+
+import io
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+from kdlsr.files import remove_abandoned, write_json, write_whole
+from kdlsr.runs.card import RunCard
+from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.owner import Ownership
+from kdlsr.runs.result import RunResult
+from kdlsr.training.checkpoint import checkpoint_path, prune, write_checkpoint
+from kdlsr.training.record import EpochRecord
+
+# In which two sessions of a run must agree for the same bits to be promised.
+DECISIVE = ("device_type", "threads", "torch")
+
+
+@dataclass(frozen=True)
+class RunWriter:
+    """Writes into a run's folder; every method may raise `LostRun`.
+
+    Attributes:
+        folder: whose files are written.
+        owner: of the folder.
+    """
+
+    folder: RunFolder
+    owner: Ownership
+
+    def card(self, card: RunCard) -> None:
+        """Writes run.json, and config.yaml for people to read."""
+        text = yaml.safe_dump(dict(card.config), sort_keys=False, default_flow_style=None)
+        self._text("config.yaml", text)
+        self._json("run.json", card.to_json())
+
+    def metrics(self, history: Sequence[EpochRecord]) -> None:
+        """Writes metrics.jsonl, a line per epoch."""
+        self._text("metrics.jsonl", "".join(record.to_line() for record in history))
+
+    def checkpoint(self, state: Mapping[str, Any], epoch: int, *, keep: bool) -> None:
+        """Writes the checkpoint after `epoch`; the copy that is kept for good comes first.
+
+        Killed in between, the run makes this epoch, and so that copy, once more.
+        """
+        folders = [*([self.folder.kept] if keep else []), self.folder.checkpoints]
+        for folder in folders:
+            write_checkpoint(checkpoint_path(folder, epoch), state, guard=self.owner.check)
+
+    def prune_checkpoints(self, best: set[int]) -> None:
+        """Removes all checkpoints but the newest generations, the best, and those kept for good."""
+        self.owner.check()
+        prune(self.folder.checkpoints, best)
+
+    def test_logits(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+        """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""
+        content = io.BytesIO()
+        np.savez(content, logits=logits, labels=labels)
+        write_whole(
+            self.folder.path / "test_logits.npz", content.getvalue(), guard=self.owner.check
+        )
+
+    def result(self, result: RunResult) -> None:
+        """Writes result.json, which makes the run complete."""
+        self._json("result.json", result.to_json())
+
+    def failure(self, cell_id: str, error: BaseException) -> None:
+        """Marks the run failed, with the reason; a traceback goes into error.txt."""
+        self._text("error.txt", "".join(traceback.format_exception(error)))
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        run_id = self.folder.run_id
+        self.result(RunResult(run_id=run_id, cell_id=cell_id, status="failed", error=reason))
+
+    def clear_failure(self) -> None:
+        """Forgets an earlier end that does not count: the run is tried again."""
+        self.owner.check()
+        (self.folder.path / "result.json").unlink(missing_ok=True)
+        (self.folder.path / "error.txt").unlink(missing_ok=True)
+
+    def remove_abandoned(self) -> None:
+        """Removes what killed writers of this run left under temporary names."""
+        self.owner.check()
+        for folder in (self.folder.path, self.folder.checkpoints, self.folder.kept):
+            remove_abandoned(folder)
+
+    def environment(self, environment: Mapping[str, Any]) -> bool:
+        """Adds this session's environment; returns whether all so far promise the same bits."""
+        sessions = self.folder.sessions("environment.json")
+        if dict(environment) not in sessions:
+            sessions.append(dict(environment))
+            self._json("environment.json", {**sessions[0], "sessions": sessions})
+        return len({tuple(s.get(key) for key in DECISIVE) for s in sessions}) == 1
+
+    def times(self, times: Mapping[str, Any]) -> None:
+        """Adds a session's times to timing.json, which no comparison of runs reads."""
+        sessions = [*self.folder.sessions("timing.json"), dict(times)]
+        self._json("timing.json", {"sessions": sessions})
+
+    def _text(self, name: str, text: str) -> None:
+        write_whole(self.folder.path / name, text, guard=self.owner.check)
+
+    def _json(self, name: str, value: Any) -> None:
+        write_json(self.folder.path / name, value, guard=self.owner.check)

@@ -1,0 +1,132 @@
+"""A teacher whose weights are in a file: ours, a bare state dict, or a foreign code base's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import option, relative_to_here
+from kdlsr.config.schema import ModelConfig, as_plain, read_config
+from kdlsr.data import Facts
+from kdlsr.data.normalisation import Normalisation
+from kdlsr.files import file_digest
+from kdlsr.models import build_model, check_builds
+from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
+from kdlsr.teachers.weights import load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileTeacher(Teacher):
+    """Weights in a file.
+
+    Attributes:
+        path: of the file.
+        sha256: of its bytes.
+        dataset, facts: the student's data set, for which the network is built.
+        normalisation: of the pixels it was trained on; None: what the file says, if it does.
+    """
+
+    path: Path
+    sha256: str
+    dataset: str
+    facts: Facts
+    normalisation: Normalisation | None
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def identity(self, *, with_seeds: bool) -> Mapping[str, Any]:  # noqa: ARG002
+        found: dict[str, Any] = {"kind": self.kind, "sha256": self.sha256}
+        found["model"] = self.network.name
+        found["options"] = dict(self.network.options)
+        if self.normalisation is not None:
+            found["normalisation"] = [self.normalisation.mean, self.normalisation.std]
+        return found
+
+    def weights_identity(self, checkpoint: Path | None) -> Mapping[str, Any]:  # noqa: ARG002
+        uses_timm = {"timm": version("timm")} if self.network.name == "timm" else {}
+        return {**self.identity(with_seeds=True), **uses_timm}
+
+    def load(self, checkpoint: Path | None) -> LoadedNetwork:  # noqa: ARG002
+        model = build_model(
+            self.network.name,
+            self.network.options,
+            spec=self.facts.spec,
+            num_classes=self.facts.num_classes,
+            dataset=self.dataset,
+        )
+        match = load_weights(model, self.path)
+        remark = f"teacher.path={self.path}: {match}"
+        return LoadedNetwork(model, self.normalisation or match.normalisation, remark)
+
+
+@kinds.register("checkpoint")
+def checkpoint(
+    *,
+    student: Student,
+    path: str,
+    model: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> FileTeacher:
+    """Finds a file of weights.
+
+    Args:
+        student: who is taught.
+        path: of the file.
+        model: the network in it; null: the student's. `teacher.overrides` sets its options.
+        mean: of the pixels it was trained on, per channel in units of 0..1; null, with `std`: what
+            a file of ours says, else the student's.
+        std: likewise.
+
+    Raises:
+        UserError: there is no such file, or no such network.
+    """
+    file = relative_to_here(path)
+    if file.is_dir():
+        raise UserError(f"teacher.path={path} is a folder; expected a file of weights")
+    if not file.is_file():
+        raise UserError(f"teacher.path={path}: no such file")
+    network = _network(student, model)
+    facts = student.facts
+    dataset = student.config.dataset.name
+    check_builds(
+        network.name,
+        network.options,
+        spec=facts.spec,
+        num_classes=facts.num_classes,
+        dataset=dataset,
+    )
+    return FileTeacher(
+        kind="checkpoint",
+        epoch=student.config.teacher.epoch,
+        network=network,
+        path=file,
+        sha256=file_digest(file),
+        dataset=dataset,
+        facts=facts,
+        normalisation=_normalisation(mean, std),
+    )
+
+
+def _network(student: Student, model: str | None) -> ModelConfig:
+    """Returns the student's network, or the one that is named, with the overrides' options."""
+    plain = as_plain(student.config)
+    if model is not None:
+        plain["model"] = option("model", model)
+    overrides = student.config.teacher.overrides
+    for override in overrides:
+        if override.section != "model":
+            raise UserError(f"teacher.overrides: {override} does not change the model")
+    return read_config(overrides.apply_to(plain, "teacher.overrides")).model
+
+
+def _normalisation(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+) -> Normalisation | None:
+    if (mean is None) != (std is None):
+        raise UserError("teacher.mean and teacher.std go together")
+    return None if mean is None or std is None else Normalisation(mean, std)

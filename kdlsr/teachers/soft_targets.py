@@ -1,0 +1,131 @@
+"""Soft targets by row: replayed from stored outputs, or computed once and stored on the way.
+
+Views are a function of row, epoch and data seed, so a teacher's logits on an epoch's views are
+computed by the first run that needs them and are the same numbers for every other. An epoch's
+outputs are held whole while it lasts; data sets too large for that (streamed from disk:
+ImageNet) are not supported.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from kdlsr.data.stream import Batch, EvalStream
+from kdlsr.teachers.network import DTYPES, TeacherNetwork
+from kdlsr.teachers.outputs import TEST, Logits, OutputStore, epoch_part
+
+RESIDENT_SHARE = 0.1  # of a GPU's free memory that an epoch's outputs may take
+
+
+class SoftTargets:
+    """What a teacher says of each training view.
+
+    Args:
+        network: gives the teacher's network; called only where an output is not stored.
+        store: where outputs are kept; None: they are computed anew.
+        rows: (n,), the rows of the data set that are trained on, rising.
+        per_epoch: how many of them an epoch visits.
+        classes: K.
+        dtype: what logits are rounded to and stored as, `float16` or `float32`.
+        device: the training's.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[], TeacherNetwork],
+        store: OutputStore | None,
+        rows: npt.NDArray[np.int64],
+        per_epoch: int,
+        classes: int,
+        dtype: str,
+        device: torch.device,
+    ) -> None:
+        self._network = network
+        self._store = store
+        self._shape = (len(rows), classes)
+        self._per_epoch = per_epoch
+        self._dtype = dtype
+        self._device = device
+        places = np.full(rows[-1] + 1, -1, dtype=np.int64)
+        places[rows] = np.arange(len(rows))
+        self._places = torch.from_numpy(places).to(device)  # of each row of the data set
+        self._live: TeacherNetwork | None = None  # of this epoch; None: it is replayed
+        self._outputs: Tensor | None = None  # its outputs (n, K): replayed, or so far recorded
+        self._part = ""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Finds the epoch's outputs (counted from 0), or makes ready to compute them."""
+        self._part = epoch_part(epoch)
+        stored = self._store.read(self._part, self._shape, self._dtype) if self._store else None
+        if stored is not None:
+            self._live, self._outputs = None, self._placed(stored)
+            return
+        self._live = self._network()
+        self._outputs = self._blank() if self._store and self._store.is_open else None
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Returns the logits (B, K), fp32, of a batch of the epoch's views."""
+        if self._live is None:
+            assert self._outputs is not None
+            places = self._places[batch.rows].to(self._outputs.device)
+            found = self._outputs.index_select(0, places)
+            return found.to(self._device, non_blocking=True).to(torch.float32, copy=True)
+        logits = self._live.logits(batch.inputs)
+        if self._outputs is not None:
+            places = self._places[batch.rows].to(self._outputs.device)
+            # Exact: these are values of the dtype already.
+            self._outputs[places] = logits.to(self._outputs.device, self._outputs.dtype)
+        return logits
+
+    def end_epoch(self) -> None:
+        """Verifies the epoch's live logits, then stores them.
+
+        Raises:
+            RunFailed: some were not finite, or beyond the range of the dtype; nothing is stored.
+        """
+        if self._live is not None:
+            self._live.check()
+            if self._outputs is not None and self._store is not None and self._all_visited():
+                self._store.write(self._part, self._outputs.cpu().numpy())
+        self._live = self._outputs = None
+
+    def predict(self, stream: EvalStream) -> Tensor:
+        """Returns the logits (N, K), fp32, of the test samples, `stream`, in its order.
+
+        Raises:
+            RunFailed: as for `end_epoch`.
+        """
+        shape = (len(stream.labels), self._shape[1])
+        stored = self._store.read(TEST, shape, self._dtype) if self._store else None
+        if stored is not None:
+            return torch.from_numpy(stored).to(self._device).to(torch.float32, copy=True)
+        network = self._network()
+        logits = torch.cat([network.logits(batch.inputs) for batch in stream])
+        network.check()
+        if self._store:
+            self._store.write(TEST, logits.to(DTYPES[self._dtype]).cpu().numpy())
+        return logits
+
+    def _all_visited(self) -> bool:
+        assert self._outputs is not None
+        return int((~self._outputs[:, 0].isnan()).sum()) == self._per_epoch
+
+    def _placed(self, stored: Logits) -> Tensor:
+        """On a GPU in one copy, if it fits; otherwise it stays mapped, read batch by batch."""
+        outputs = torch.from_numpy(stored)
+        return outputs.to(self._device) if self._fits() else outputs
+
+    def _blank(self) -> Tensor:
+        """Rows that an epoch does not visit (a dropped last sample) stay NaN, in the file too."""
+        device = self._device if self._fits() else torch.device("cpu")
+        return torch.full(self._shape, torch.nan, dtype=DTYPES[self._dtype], device=device)
+
+    def _fits(self) -> bool:
+        if self._device.type != "cuda":
+            return True
+        free, _ = torch.cuda.mem_get_info(self._device)
+        size = self._shape[0] * self._shape[1] * DTYPES[self._dtype].itemsize
+        return size < RESIDENT_SHARE * free
