@@ -44,7 +44,8 @@ def report_on(texts: Sequence[str]) -> int:
     composed = compose_config(overrides.texts(), "report")
     from rich.console import Console
 
-    from kdlsr.reporting.any_runs.report import ReportChoices, command_of, report_runs
+    from kdlsr.reporting.any_runs.choices import ReportChoices
+    from kdlsr.reporting.any_runs.report import command_of, report_runs
     from kdlsr.reporting.terminal import print_report
     from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report

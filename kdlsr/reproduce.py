@@ -202,12 +202,12 @@ def _report_one(
     found: Any,
     root: Path,
 ) -> None:
-    from kdlsr.reporting.summarise import as_states, summarise
+    from kdlsr.reporting.table_report import report_table
     from kdlsr.reporting.terminal import print_report
     from kdlsr.reporting.upload import upload_report
     from kdlsr.reporting.write import write_report
 
-    report = summarise(table, as_states(found), choices.protocol, line.repeated)
+    report = report_table(table, found, choices.protocol, line.repeated)
     page = write_report(report, root)
     print_report(console, report)
     tracker = read_tracker_section(compose_config(line.runs.texts())["tracker"])

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
+from kdlsr.metrics import Metrics
 from kdlsr.reporting.statistics import (
     Difference,
     Estimate,
@@ -24,6 +25,9 @@ from kdlsr.reporting.summary import (
     Search,
     Target,
 )
+from kdlsr.runs.card import RunCard
+from kdlsr.runs.result import AtEpoch, RunResult, TeacherFigures
+from kdlsr.training.record import EpochRecord
 
 # Each is a mark of some language that a report is rendered in.
 SPECIAL = r"a|b & c_d 5% <i>e</i> -> #1 $x^2$ {f} ~g \h `i` *j* [k](l)"
@@ -249,37 +253,62 @@ def _run(draft: Draft, seed: int) -> RunSummary:
     value = draft.values[seed]
     state: RunState = draft.absent if value is None else "complete"
     run_id = f"digits-resnet8-{draft.key.replace(' ', '_').lower()}-s{seed}-0123456789ab"
-    teacher = {"run_id": "digits-resnet8-s1000-ba9876543210", "epoch": 3, "top1": 98.2}
+    result = None
+    if value is not None:
+        result = complete_result(run_id, value, draft.has_teacher)
+    elif state == "failed":
+        result = RunResult(run_id=run_id, cell_id=draft.key, status="failed", error=FAILURE)
     return RunSummary(
-        seed=seed,
-        run_id=run_id,
+        card=invented_card(run_id, seed, "resnet20" if draft.has_teacher else "none"),
         state=state,
-        error=FAILURE if state == "failed" else None,
         overrides=("dataset=digits", "loss=kd", f"loss.tau={draft.key}", f"seed={seed}"),
         config=f"seed: {seed}\nloss: {{name: kd, note: '{SPECIAL}'}}\n" if value else "",
         history=_history(value) if value else (),
-        teacher={**teacher, "agreement": 97.0, "kl": 0.05}
-        if draft.has_teacher and value is not None
-        else None,
+        result=result,
     )
 
 
-def _history(final: float) -> tuple[dict[str, Any], ...]:
+def invented_card(run_id: str, seed: int, teacher: str) -> RunCard:
+    """The card of a run that never was."""
+    seeds = dict.fromkeys(("seed", "init_seed", "data_seed"), seed)
+    config = {**seeds, "teacher": {"name": teacher, "epoch": "last"}}
+    return RunCard(
+        run_id=run_id, cell_id=run_id, command=(), numerics=0, identity={}, config=config
+    )
+
+
+def invented_metrics(top1: float) -> Metrics:
+    """Metrics of which top-1 alone means something."""
+    return Metrics(top1, None, (100 - top1) / 30, 0.2, 0.5, 0.9, (100 - top1) / 900)
+
+
+def complete_result(run_id: str, top1: float, has_teacher: bool) -> RunResult:
+    """A result with top-1 at `last`, more at `best_test`, less at `best_val`."""
+    teacher = TeacherFigures(
+        run_id="digits-resnet8-s1000-ba9876543210", epoch=3, top1=98.2, agreement=97.0, kl=0.05
+    )
+    protocols = {
+        "last": AtEpoch(epoch=EPOCHS, test=invented_metrics(top1)),
+        "best_test": AtEpoch(epoch=EPOCHS, test=invented_metrics(top1 + BEST_TEST)),
+        "best_val": AtEpoch(epoch=EPOCHS, test=invented_metrics(top1 - 0.1)),
+    }
+    return RunResult(
+        run_id=run_id,
+        cell_id=run_id,
+        status="complete",
+        protocols=protocols,
+        teacher=teacher if has_teacher else None,
+    )
+
+
+def _history(final: float) -> tuple[EpochRecord, ...]:
     return tuple(
-        {
-            "epoch": epoch,
-            "lr": 0.1 / epoch,
-            "train": {"total": 2.0 / epoch, "hard": 1.5 / epoch, "soft": 0.5 / epoch},
-            "val": None,
-            "test": {
-                "top1": final - 5.0 * (EPOCHS - epoch),
-                "top5": None,
-                "nll": 1.0 / epoch,
-                "ece": 0.05,
-                "brier": 0.2,
-                "entropy": 0.5,
-                "confidence": 0.9,
-            },
-        }
+        EpochRecord(
+            epoch=epoch,
+            lr=0.1 / epoch,
+            train={"total": 2.0 / epoch, "hard": 1.5 / epoch, "soft": 0.5 / epoch},
+            val=None,
+            test=invented_metrics(final - 5.0 * (EPOCHS - epoch)),
+        )
         for epoch in range(1, EPOCHS + 1)
     )

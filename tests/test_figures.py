@@ -14,6 +14,8 @@ from sample_report import (
     build_report,
     full_report,
     hand_made_report,
+    invented_card,
+    invented_metrics,
     one_seed_report,
     search_report,
     teacher_epoch_report,
@@ -30,6 +32,7 @@ from kdlsr.reporting.figures.drawing import (
 from kdlsr.reporting.figures.intervals import Entry, axis_range, draw_differences, sections
 from kdlsr.reporting.statistics import difference
 from kdlsr.reporting.summary import Report, RunSummary
+from kdlsr.training.record import EpochRecord
 
 ALWAYS = {"differences.png", "curves.png"}
 KINDS: dict[str, tuple[Callable[[], Report], set[str]]] = {
@@ -74,7 +77,7 @@ def test_a_users_matplotlib_settings_neither_matter_nor_change() -> None:
 
 def test_every_comparison_of_a_report_is_one_line_of_the_interval_plot() -> None:
     report = full_report()
-    shown = [entry for section in sections(report) for entry in section.entries]
+    shown = [entry for entries in sections(report).values() for entry in entries]
     expected = [c.baseline.difference for c in report.cells if c.baseline]
     expected += [control.difference for c in report.cells for control in c.controls]
     assert len(shown) == len(expected)
@@ -114,10 +117,11 @@ def test_the_axis_holds_all_intervals_and_zero_where_they_are_alike() -> None:
 
 def run(seed: int, values: list[float], state: str = "complete") -> RunSummary:
     history = tuple(
-        {"epoch": i + 1, "train": {"total": math.nan}, "val": None, "test": {"top1": value}}
+        EpochRecord(i + 1, 0.1, {"total": math.nan}, None, invented_metrics(value))
         for i, value in enumerate(values)
     )
-    return RunSummary(seed, f"run-{seed}", state, history=history)  # type: ignore[arg-type]
+    card = invented_card(f"run-{seed}", seed, "none")
+    return RunSummary(card, state, history=history)  # type: ignore[arg-type]
 
 
 def test_a_cells_curve_is_the_mean_and_range_of_its_complete_runs() -> None:
@@ -161,11 +165,13 @@ def test_students_of_two_teachers_are_two_lines() -> None:
     assert list(lines) == ["De-KD · as_released", "ResNeXt29 · as_released"]
 
 
-def test_teachers_that_only_the_command_line_tells_apart_are_two_lines() -> None:
+def test_teachers_that_only_their_configs_tell_apart_are_two_lines() -> None:
     report = teacher_epoch_report()
     cells = [
         replace(
-            c, key=f"{c.key} {name}", runs=(replace(c.runs[0], overrides=(f"teacher={name}",)),)
+            c,
+            key=f"{c.key} {name}",
+            runs=(replace(c.runs[0], card=invented_card("run", 0, name)),),
         )
         for name in ("resnet8", "resnet20")
         for c in report.cells

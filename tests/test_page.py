@@ -18,6 +18,8 @@ from sample_report import (
     SPECIAL,
     full_report,
     hand_made_report,
+    invented_card,
+    invented_metrics,
     one_seed_report,
     search_report,
     teacher_epoch_report,
@@ -112,7 +114,13 @@ def test_names_from_outside_are_text_wherever_they_stand() -> None:
     for cell in report.cells:
         names = dict.fromkeys(("group", "row", "column", "name", "note"), hostile)
         runs = [
-            replace(r, run_id=hostile, error=hostile, config=hostile, overrides=(hostile,))
+            replace(
+                r,
+                card=replace(r.card, run_id=hostile),
+                result=r.result and replace(r.result, error=hostile),
+                config=hostile,
+                overrides=(hostile,),
+            )
             for r in cell.runs
         ]
         cells.append(replace(cell, **names, runs=tuple(runs)))
@@ -254,7 +262,7 @@ def test_a_cells_curves_have_a_line_for_each_run_through_all_its_epochs() -> Non
 def test_validation_is_a_line_of_its_own_and_a_single_epoch_a_point() -> None:
     cell = full_report().cells[0]
     (record, *_) = cell.runs[0].history
-    one = replace(cell.runs[0], history=({**record, "val": {"top1": 90.0}},))
+    one = replace(cell.runs[0], history=(replace(record, val=invented_metrics(90.0)),))
     page = page_of_cell(replace(cell, runs=(one,)))
     assert [n.attributes["class"] for n in page.all("circle")] == ["s0", "s0 val", "s0"]
     assert any("validation" in caption.text for caption in page.all("figcaption"))
@@ -275,9 +283,14 @@ def test_two_hundred_epochs_of_a_hundred_runs_stay_a_file_one_can_send() -> None
     report = full_report()
     cell = report.cells[0]
     first = cell.runs[0].history[0]
-    history = tuple({**first, "epoch": i + 1, "test": {"top1": i / 3}} for i in range(200))
+    history = tuple(replace(first, epoch=i + 1, test=invented_metrics(i / 3)) for i in range(200))
     runs = tuple(
-        replace(cell.runs[0], seed=i, history=history, config="key: value\n" * 200)
+        replace(
+            cell.runs[0],
+            card=invented_card(f"run-{i}", i, "none"),
+            history=history,
+            config="key: value\n" * 200,
+        )
         for i in range(100)
     )
     page = render_page(replace(report, cells=(replace(cell, runs=runs),)), FIGURES)

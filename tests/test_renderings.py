@@ -163,17 +163,17 @@ def test_a_cell_without_runs_shows_why(language: str) -> None:
 
 def test_the_words_of_each_cell_answer_both_questions() -> None:
     report = full_report()
-    assert formatting.answer(report.cell(BEATS)) == (
+    assert formatting.answer(report.by_key[BEATS]) == (
         "beats its baseline; shows no difference to its control (CE x 0.05)"
     )
-    assert formatting.answer(report.cell(BELOW)) == (
+    assert formatting.answer(report.by_key[BELOW]) == (
         "is below its baseline; is below its control (CE x 0.05); "
         "is below its control (LSR 0.0943 x 1.06)"
     )
-    assert formatting.answer(report.cell(PARTIAL)) == (
+    assert formatting.answer(report.by_key[PARTIAL]) == (
         "shows no difference to its baseline; 2 of 3 runs; incomplete: interrupted"
     )
-    assert formatting.answer(report.cell(FAILED)) == f"failed: {FAILURE}"
+    assert formatting.answer(report.by_key[FAILED]) == f"failed: {FAILURE}"
 
 
 def test_the_headline_counts_the_answers() -> None:
@@ -221,7 +221,7 @@ def test_numbers_are_put_in_words_without_negative_zeros() -> None:
 
 def test_papers_values_come_with_grade_deviation_and_compatibility() -> None:
     report = full_report()
-    printed, unprinted = (report.cell(key).target for key in (BEATS, BELOW))
+    printed, unprinted = (report.by_key[key].target for key in (BEATS, BELOW))
     assert formatting.paper(printed) == "71.05 ± 0.16 (P)"
     assert formatting.paper(unprinted) == "70.65 (P)"
     assert formatting.compatible(printed) == "+28.15 not compatible (within 0.42)"
@@ -271,7 +271,7 @@ def test_markdown_gives_difference_welch_holm_and_the_paired_interval() -> None:
     head, *rows = markdown_tables(full_report())[2]
     found = {(row[0], row[3]): dict(zip(head, row, strict=True)) for row in rows}
     kd = found["Re-KD: strong teaches weak", "baseline"]
-    difference = full_report().cell(BEATS).baseline.difference  # type: ignore[union-attr]
+    difference = full_report().by_key[BEATS].baseline.difference  # type: ignore[union-attr]
     assert kd["difference"] == "+1.60"
     assert kd["Welch 95 %"] == formatting.interval(difference.welch)
     assert kd["p (Holm)"] == formatting.p_value(difference.p_holm)
@@ -335,7 +335,7 @@ def test_csv_has_a_documented_row_per_cell_with_raw_numbers() -> None:
     assert list(records) == [cell.key for cell in report.cells]
     assert all(list(record) == list(columns(report)) for record in records.values())
     assert all(column.meaning for column in columns(report).values())
-    cell = report.cell(BEATS)
+    cell = report.by_key[BEATS]
     record = records[BEATS]
     assert cell.baseline is not None
     assert cell.target is not None
@@ -427,7 +427,7 @@ def test_the_terminal_ends_with_the_caveats() -> None:
 
 def test_the_terminal_prints_each_failed_runs_command_once() -> None:
     report = full_report()
-    twice = replace(report, cells=(*report.cells, replace(report.cell(FAILED), key="again")))
+    twice = replace(report, cells=(*report.cells, replace(report.by_key[FAILED], key="again")))
     text = render_terminal(twice)
     assert text.count("python -m kdlsr.train") == 3
     assert "'loss.tau=strong failed' seed=2" in text

@@ -16,21 +16,25 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import TINY, SilentSession, environment
+from conftest import TINY, environment
 from scipy import stats
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import GROUPS, compose_config
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
+from kdlsr.files import write_json, write_whole
 from kdlsr.report import main, report_on
-from kdlsr.reporting.any_runs.command_of_config import overrides_of
-from kdlsr.reporting.any_runs.report import ReportChoices, report_runs
-from kdlsr.reporting.any_runs.stored import flatten
+from kdlsr.reporting.any_runs.choices import ReportChoices
+from kdlsr.reporting.any_runs.report import report_runs
 from kdlsr.reporting.summary import CellSummary, Report
-from kdlsr.runs.execute import complete_run, resolved_config
-from kdlsr.runs.plan import Run, plan_run
-from kdlsr.runs.store import RunFolder
+from kdlsr.runs.card import MadeFor
+from kdlsr.runs.execute import complete_run
+from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.plan import Run, card_of, plan_run, resolved_config
+from kdlsr.runs.result import RunResult
+from kdlsr.runs.session import Session
+from kdlsr.runs.store import Store
 from kdlsr.training.record import EpochRecord
 
 COMMON = [*TINY, "precision=fp32", "schedule.epochs=2"]
@@ -44,11 +48,7 @@ def _plan(*overrides: str) -> Run:
     given = Overrides.parse([*COMMON, *overrides])
     groups = Overrides(o for o in given if o.key in GROUPS)
     values = Overrides(o for o in given if o.key not in GROUPS)
-    return plan_run(read_config(values.apply_to(compose_config(groups.texts()))))
-
-
-def _history(folder: RunFolder) -> list[EpochRecord]:
-    return [EpochRecord.from_line(x) for x in (folder.path / "metrics.jsonl").open()]
+    return plan_run(read_config(values.apply_to(compose_config(groups.texts()))), given)
 
 
 def _with_top1(record: EpochRecord, split: str, top1: float) -> EpochRecord:
@@ -67,34 +67,49 @@ class Runs:
     def __init__(self, root: Path, trained: Path) -> None:
         self.root, self.trained = root, trained
 
-    def folder(self, run: Run) -> Path:
-        return self.root / "runs" / run.run_id
+    def folder(self, run: Run) -> RunFolder:
+        return Store(self.root).run(run.run_id)
 
-    def add(self, run: Run, **top1: float) -> Path:
+    def add(self, run: Run, made_for: MadeFor = "itself", **top1: float) -> RunFolder:
         """Stores a complete run as the trained one; `val`, `test` are its top-1 at every epoch."""
-        folder = RunFolder(self.folder(run))
+        folder = self.folder(run)
         shutil.copytree(self.trained, folder.path)
-        folder.write_config(resolved_config(run))
-        result = json.loads((folder.path / "result.json").read_text())
-        result |= {"run_id": run.run_id, "cell_id": run.cell_id}
-        if not isinstance(run.teacher, Run):
-            result["teacher"] = None
+        write_json(folder.path / "run.json", card_of(run, made_for).to_json())
+        write_whole(folder.path / "config.yaml", yaml.safe_dump(resolved_config(run)))
+        result = RunFolder(self.trained, self.trained.name).result()
+        assert result is not None
+        result = replace(
+            result,
+            run_id=run.run_id,
+            cell_id=run.cell_id,
+            teacher=result.teacher if run.teacher_run else None,
+            protocols=dict(result.protocols or {}),
+        )
         if not run.config.dataset.val_fraction:
-            result["protocols"]["best_val"] = None
-        folder.write_result(result)
+            result.protocols["best_val"] = None  # type: ignore[index]
+        write_json(folder.path / "result.json", result.to_json())
         for split, value in top1.items():
-            self.doctor(run, split, value)
-        return folder.path
+            self.doctor(run, lambda record, s=split, v=value: _with_top1(record, s, v))
+        return folder
 
-    def doctor(self, run: Run, split: str, top1: float) -> None:
-        folder = RunFolder(self.folder(run))
-        history = _history(folder)
-        folder.write_metrics(_with_top1(record, split, top1) for record in history)
-        if split == "test":
-            result = json.loads((folder.path / "result.json").read_text())
-            for protocol in filter(None, result["protocols"].values()):
-                protocol["test"]["top1"] = top1
-            folder.write_result(result)
+    def doctor(self, run: Run, change: Callable[[EpochRecord], EpochRecord]) -> None:
+        """Changes every epoch of a run, and its result with them."""
+        folder = self.folder(run)
+        result, history = folder.result(), [change(record) for record in folder.history()]
+        assert result is not None
+        tests = {record.epoch: record.test for record in history}
+        protocols = {
+            name: at and replace(at, test=tests[at.epoch])
+            for name, at in (result.protocols or {}).items()
+        }
+        text = "".join(record.to_line() for record in history)
+        write_whole(folder.path / "metrics.jsonl", text)
+        write_json(folder.path / "result.json", replace(result, protocols=protocols).to_json())
+
+    def fail(self, run: Run, error: str) -> None:
+        """Makes a run one that failed."""
+        failed = RunResult(run_id=run.run_id, cell_id=run.cell_id, status="failed", error=error)
+        write_json(self.folder(run).path / "result.json", failed.to_json())
 
     def grid(self, value: Callable[[float, float, int], float]) -> None:
         """Stores a grid of tau x alpha x seeds with these validation figures."""
@@ -113,7 +128,7 @@ def _points() -> list[tuple[float, float, int]]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output folder of one student of kd and its teacher, both trained."""
     output = tmp_path_factory.mktemp("trained")
-    complete_run(_kd(2.0, 0.1, 0, f"output_dir={output}"), SilentSession())
+    complete_run(_kd(2.0, 0.1, 0, f"output_dir={output}"), Session())
     return output
 
 
@@ -130,7 +145,8 @@ def test_what_was_trained_is_reported_without_its_teacher(trained: Path) -> None
     choices = ReportChoices(output_dir=str(trained))
     report = report_runs(choices, trained, "command")
     student = _kd(2.0, 0.1, 0)
-    assert isinstance(student.teacher, Run)
+    teacher = student.teacher_run
+    assert teacher is not None
     assert [cell.key for cell in report.cells] == [student.cell_id]
     result = json.loads((trained / "runs" / student.run_id / "result.json").read_text())
     for protocol in ("last", "best_test", "best_val"):
@@ -139,18 +155,19 @@ def test_what_was_trained_is_reported_without_its_teacher(trained: Path) -> None
         assert found.mean == result["protocols"][protocol]["test"]["top1"]
     assert any("teachers=true" in caveat for caveat in report.caveats)
     everyone = report_runs(ReportChoices(teachers=True), trained, "command")
-    assert {c.key for c in everyone.cells} == {student.cell_id, student.teacher.cell_id}
-    named = report_runs(ReportChoices(runs=student.teacher.run_id), trained, "command")
-    assert [cell.key for cell in named.cells] == [student.teacher.cell_id]
+    assert {c.key for c in everyone.cells} == {student.cell_id, teacher.cell_id}
+    named = report_runs(ReportChoices(runs=teacher.run_id), trained, "command")
+    assert [cell.key for cell in named.cells] == [teacher.cell_id]
 
 
 def test_a_teacher_is_no_further_seed_of_the_baseline(runs: Runs) -> None:
     student = _kd(2.0, 0.1, 0)
-    assert isinstance(student.teacher, Run)
+    teacher = student.teacher_run
+    assert teacher is not None
     runs.add(student)
-    for run, top1 in ((student.teacher, 99.0), (_plan(SPLIT, "seed=0"), 40.0)):
-        runs.add(run, test=top1)
-    assert student.teacher.cell_id == _plan(SPLIT).cell_id
+    runs.add(teacher, "teaching", test=99.0)
+    runs.add(_plan(SPLIT, "seed=0"), test=40.0)
+    assert teacher.cell_id == _plan(SPLIT).cell_id
     found = _by_name(runs.report())["loss=ce"].estimates["last"]
     assert found is not None
     assert found.values == (40.0,)
@@ -163,15 +180,15 @@ def test_only_complete_runs_count_and_the_others_are_marked(runs: Runs) -> None:
     for seed, top1 in ((0, 40.0), (1, 60.0), (2, 99.0), (3, 99.0)):
         runs.add(_plan(f"seed={seed}"), test=top1)
     failed, cut = _plan("seed=2"), _plan("seed=3")
-    RunFolder(runs.folder(failed)).write_failure(failed.run_id, failed.cell_id, OSError("full"))
-    (runs.folder(cut) / "result.json").unlink()
+    runs.fail(failed, "full")
+    (runs.folder(cut).path / "result.json").unlink()
     report = runs.report()
     (cell,) = report.cells
     found = cell.estimates["last"]
     assert found is not None
     assert found.values == (40.0, 60.0)
     assert found.deviation == pytest.approx(statistics.stdev([40, 60]))
-    assert [(run.seed, run.state) for run in cell.runs] == [
+    assert [(run.card.seed, run.state) for run in cell.runs] == [
         (0, "complete"), (1, "complete"), (2, "failed"), (3, "incomplete")
     ]  # fmt: skip
     assert cell.runs[2].error == "full"
@@ -179,14 +196,29 @@ def test_only_complete_runs_count_and_the_others_are_marked(runs: Runs) -> None:
     assert "4 runs (1 failed, 1 incomplete: not counted) in 1 cell" in report.first_line
 
 
-def test_a_run_that_failed_before_its_config_was_written_is_shown(runs: Runs) -> None:
-    runs.add(_plan())
-    RunFolder(runs.root / "runs" / "lost-0123456789").write_failure(
-        "lost-0123456789", "lost-cell", OSError("no data")
-    )
-    lost = next(cell for cell in runs.report().cells if cell.key == "lost-cell")
-    assert (lost.state, lost.runs[0].error, lost.runs[0].overrides) == ("failed", "no data", ())
-    assert lost.note
+def test_what_is_no_run_or_a_copy_costs_one_line_that_names_it_and_nothing_else(
+    runs: Runs,
+) -> None:
+    for seed, top1 in ((0, 40.0), (1, 60.0)):
+        runs.add(_plan(f"seed={seed}"), test=top1)
+    shutil.copytree(runs.folder(_plan("seed=0")).path, runs.root / "runs" / "a-copy")
+    (runs.root / "runs" / "foreign").mkdir()
+    (runs.root / "runs" / "damaged").mkdir()
+    (runs.root / "runs" / "damaged" / "run.json").write_text("{")
+    report = runs.report()
+    (cell,) = report.cells
+    assert [run.run_id for run in cell.runs] == [_plan(f"seed={s}").run_id for s in (0, 1)]
+    for folder in ("a-copy", "foreign", "damaged"):
+        assert sum(f"runs/{folder}" in caveat for caveat in report.caveats) == 1
+
+
+def test_a_result_that_cannot_be_believed_does_not_count_and_is_named(runs: Runs) -> None:
+    for seed in (0, 1):
+        runs.add(_plan(f"seed={seed}"))
+    (runs.folder(_plan("seed=1")).path / "result.json").write_text('{"schema": 1}')
+    report = runs.report()
+    assert [run.state for run in report.cells[0].runs] == ["complete", "incomplete"]
+    assert sum("result.json" in caveat for caveat in report.caveats) == 1
 
 
 def test_grouping_never_averages_over_anything_but_the_seed(runs: Runs) -> None:
@@ -284,9 +316,9 @@ def test_the_best_point_is_the_best_mean_over_seeds_on_the_validation_split(runs
 def test_a_runs_validation_figure_is_that_of_its_best_epoch(runs: Runs) -> None:
     runs.grid(lambda tau, alpha, seed: 50)
     for seed in SEEDS:
-        folder = RunFolder(runs.folder(_kd(10.0, 0.1, seed)))
-        first, *others = _history(folder)
-        folder.write_metrics([_with_top1(first, "val", 64.0), *others])
+        runs.doctor(
+            _kd(10.0, 0.1, seed), lambda r: _with_top1(r, "val", 64.0) if r.epoch == 1 else r
+        )
     search = runs.report().search
     assert search is not None
     assert search.best == _kd(10.0, 0.1, 0).cell_id
@@ -297,16 +329,16 @@ def test_the_test_set_plays_no_part_in_the_choice(runs: Runs) -> None:
     runs.grid(lambda tau, alpha, seed: 70 if (tau, alpha) == (2.0, 0.9) else 60)
     before = runs.report(search=True)
     for seed in SEEDS:  # result.json and metrics.jsonl: on test another point wins by far
-        runs.doctor(_kd(2.0, 0.9, seed), "test", 1.0)
-        runs.doctor(_kd(10.0, 0.1, seed), "test", 99.0)
+        runs.doctor(_kd(2.0, 0.9, seed), lambda r: _with_top1(r, "test", 1.0))
+        runs.doctor(_kd(10.0, 0.1, seed), lambda r: _with_top1(r, "test", 99.0))
     after = runs.report(search=True)
-    changed = after.cell(_kd(10.0, 0.1, 0).cell_id).estimates["best_val"]
+    changed = after.by_key[_kd(10.0, 0.1, 0).cell_id].estimates["best_val"]
     assert changed is not None
     assert changed.mean == 99.0
     assert after.search == before.search
     assert after.notes == before.notes
     for seed in SEEDS:
-        runs.doctor(_kd(10.0, 0.1, seed), "val", 71.0)
+        runs.doctor(_kd(10.0, 0.1, seed), lambda r: _with_top1(r, "val", 71.0))
     moved = runs.report(search=True).search
     assert before.search is not None
     assert moved is not None
@@ -333,10 +365,7 @@ def test_ties_go_to_the_smaller_alpha_then_to_the_smaller_tau(
 
 def test_a_point_that_lacks_a_seed_is_shown_and_not_chosen(runs: Runs) -> None:
     runs.grid(lambda tau, alpha, seed: 70 if (tau, alpha) == (2.0, 0.9) else 60 + alpha)
-    diverged = _kd(2.0, 0.9, 1)
-    RunFolder(runs.folder(diverged)).write_failure(
-        diverged.run_id, diverged.cell_id, ValueError("not finite")
-    )
+    runs.fail(_kd(2.0, 0.9, 1), "not finite")
     runs.add(_kd(10.0, 0.9, 7), val=1.0)  # a seed that only one point has counts for none
     report = runs.report()
     assert report.search is not None
@@ -407,22 +436,27 @@ def test_the_command_of_the_best_point_trains_it_at_full_length(runs: Runs) -> N
         ["schedule.weight_decay=0", "dataset.mean=[0.5]", "dataset.std=[0.25]"],
     ],
 )
-def test_the_overrides_read_off_a_config_make_the_same_run(overrides: list[str]) -> None:
+def test_the_command_of_a_run_makes_it_again_wherever_and_however_it_was_made(
+    runs: Runs, overrides: list[str]
+) -> None:
     given = {o.partition("=")[0] for o in overrides}
     common = [o for o in COMMON if not {o.partition("=")[0], o.partition(".")[0]} & given]
-    run = plan_run(read_config(compose_config([*common, *overrides])))
-    again = overrides_of(flatten(resolved_config(run)))
+    made_here = ["device=cpu", "threads=1", f"output_dir={runs.root}", "tracker=none"]
+    command = Overrides.parse([*common, *overrides, *made_here])
+    run = plan_run(read_config(compose_config(command.texts())), command)
+    runs.add(run)
+    (cell,) = runs.report(output_dir="elsewhere").cells
+    *again, into = cell.runs[0].overrides
+    assert into == "output_dir=elsewhere"
+    assert not {o.partition("=")[0] for o in again} & {"device", "threads", "tracker"}
     assert plan_run(read_config(compose_config(again))).run_id == run.run_id
-    assert not any(o.startswith("init_seed") for o in again)
 
 
 def test_value_chooses_the_protocol_and_a_measure(runs: Runs) -> None:
     for seed in SEEDS:
-        folder = RunFolder(runs.add(_plan(f"seed={seed}"), test=50.0))
-        result = folder.result()
-        assert result is not None
-        result["protocols"]["last"]["test"]["nll"] = 1.5 + seed
-        folder.write_result(result)
+        run, nll = _plan(f"seed={seed}"), 1.5 + seed
+        runs.add(run, test=50.0)
+        runs.doctor(run, lambda r, nll=nll: replace(r, test=replace(r.test, nll=nll)))
     assert runs.report(value="best_test").protocol == "best_test"
     report = runs.report(value="last.nll")
     (cell,) = report.cells

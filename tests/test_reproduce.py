@@ -12,6 +12,8 @@ import processes
 import pytest
 from conftest import environment
 
+from kdlsr.runs.result import RunResult
+
 SETTING = """
 source: a test
 overrides: [dataset=digits, dataset.subset=256, schedule=quick, schedule.epochs=2,
@@ -130,9 +132,10 @@ def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Pat
     assert _reproduce(folder, *one).returncode == 0
     configs = (folder / "outputs" / "runs").glob("digits-resnet8-ce-s0-*/config.yaml")
     (control,) = (path.parent for path in configs if "scale: 0.1" in path.read_text())
-    (control / "result.json").write_text(
-        json.dumps({"status": "failed", "error": "broken on purpose"})
+    failed = RunResult(
+        run_id=control.name, cell_id="any", status="failed", error="broken on purpose"
     )
+    (control / "result.json").write_text(json.dumps(failed.to_json()))
     ended = _reproduce(folder, *one, "mode=report")
     assert ended.returncode == 0
     assert "CE x 0.1: failed" in ended.stdout

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
-from kdlsr.reporting.summarise import as_states, summarise
+from kdlsr.config.overrides import Overrides
+from kdlsr.reporting.table_report import report_table
 from kdlsr.reporting.write import write_report
 from kdlsr.runs.execute import checkpoint_of, complete_run
 from kdlsr.runs.session import Session
@@ -22,7 +23,9 @@ class _InProcess:
     """Runs jobs here, as Hydra's own launcher does, without composing each again."""
 
     def __init__(self, plan: Plan) -> None:
-        self.by_command: dict[tuple[str, ...], PlannedJob] = {j.command: j for j in plan.jobs}
+        self.by_command: dict[tuple[str, ...], PlannedJob] = {
+            tuple(job.command.texts()): job for job in plan.jobs
+        }
 
     def launch(self, function: Any, jobs: Any) -> list[str]:
         for command in jobs:
@@ -47,14 +50,14 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_row_of_every_table_runs_to_its_report_at_profile_smoke(name: str, outputs: Path) -> None:
     register_model_teachers(config_folders())
     profile = read_profile(compose_config(["profile=smoke"], "reproduce")["profile"])
-    tiny = (f"output_dir={outputs}", "dataset.subset=128", "precision=fp32")
+    tiny = Overrides.parse([f"output_dir={outputs}", "dataset.subset=128", "precision=fp32"])
     table = read_table(name)
     rows = tuple(cell for cell in table.cells if cell.omitted is None)[:1]
     table = dataclasses.replace(table, cells=rows)
     plan = plan_tables([table], Request(profile, (0,), overrides=tiny))
     outcome = carry_out(plan, _InProcess(plan), lambda _: {}, lambda number, jobs: None)
     assert outcome.unfinished == []
-    report = summarise(plan.tables[0], as_states(states(plan)), None, "the command")
+    report = report_table(plan.tables[0], states(plan), None, "the command")
     assert {cell.state for cell in report.cells} <= {"complete"}
     assert "and of nothing else" in report.first_line
     page = write_report(report, outputs)

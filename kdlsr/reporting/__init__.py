@@ -1,6 +1,7 @@
-"""What people see: progress while runs go on, and tables of what they gave.
+"""What people see of runs: tables, figures and a page of what they gave.
 
-`summarise` turns a planned table, `any_runs/` any runs, into the values of `summary`, with the
-claims of `statistics`; `text/`, `figures/` and `page/` render those, and `write` writes them.
-It reads runs and their results; nothing here may change a number.
+`table_report` makes a report of a planned table, `any_runs/` of any runs: each says which cells
+there are, and `summarise` gives those their statistics. `rendering`, `page`, `frame`, `figures/`
+and `terminal` show a report, and `write` writes it. Reads runs and their results; nothing here may
+change a number.
 """

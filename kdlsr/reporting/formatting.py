@@ -261,3 +261,8 @@ def failed_commands(cells: Iterable[CellSummary]) -> list[str]:
 def one_line(text: str) -> str:
     """Returns text with every run of white space as one space."""
     return " ".join(text.split())
+
+
+def plural(count: int, word: str) -> str:
+    """Returns `1 run`, `2 runs`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -8,13 +8,21 @@ out are a run's config and history, which stand in its own folder.
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kdlsr.reporting import formatting
 from kdlsr.reporting.statistics import Difference, Estimate
-from kdlsr.reporting.summary import MEASURES, PROTOCOLS, CellSummary, Comparison, Report
+from kdlsr.reporting.summary import (
+    MEASURES,
+    TO_TEACHER,
+    CellSummary,
+    Comparison,
+    Report,
+    RunSummary,
+)
+from kdlsr.runs.result import PROTOCOLS
 
 SCHEMA = 1
 Value = str | float | int | bool | None
@@ -101,7 +109,7 @@ def columns(report: Report) -> dict[str, Column]:
             "of the mean's 95 % interval (Student's t)", ("top1", protocol, "half_width")
         )
         found[f"{protocol}_half_width"] = half_width
-    for name in (*MEASURES, "agreement", "kl"):
+    for name in (*MEASURES, *TO_TEACHER):
         meaning = f"{formatting.MEASURE_NAMES[name]} at {report.protocol}: "
         found |= _estimate_columns("measures", name, meaning)
     found |= _comparison_columns("baseline", ("baseline",), report.protocol)
@@ -218,20 +226,21 @@ def _difference(found: Difference) -> dict[str, Any]:
 
 def _runs(cell: CellSummary) -> list[dict[str, Any]]:
     """Returns the runs, those that are complete with their own top-1 by protocol."""
-    complete = [run.run_id for run in cell.runs if run.state == "complete"]
-    top1: dict[str, dict[str, float]] = {run_id: {} for run_id in complete}
-    for protocol, found in cell.estimates.items():
-        for run_id, value in zip(complete, found.values if found else (), strict=found is not None):
-            top1[run_id][protocol] = value
     return [
         {
-            "seed": run.seed,
+            "seed": run.card.seed,
             "run_id": run.run_id,
             "state": run.state,
             "error": run.error,
             "command": formatting.command_line(run.overrides),
-            "top1": top1.get(run.run_id),
-            "teacher": dict(run.teacher) if run.teacher else None,
+            "top1": _top1(run, cell.estimates),
+            "teacher": run.result.to_json()["teacher"] if run.taught and run.result else None,
         }
         for run in cell.runs
     ]
+
+
+def _top1(run: RunSummary, protocols: Iterable[str]) -> dict[str, float] | None:
+    if run.result is None or not run.is_complete:
+        return None
+    return {name: at.test.top1 for name in protocols if (at := run.result.at(name))}

@@ -12,6 +12,7 @@ from kdlsr.reporting.charts import cell_charts, colour
 from kdlsr.reporting.figures.curves import panels
 from kdlsr.reporting.figures.intervals import sections
 from kdlsr.reporting.summary import CellSummary, Report, RunSummary
+from kdlsr.runs.result import TeacherFigures
 
 # In the page's order: title and caption. Those that a report lacks are left out.
 _SPECIAL = {
@@ -188,16 +189,14 @@ def _measures(report: Report, cell: CellSummary) -> Iterator[tuple[str, str]]:
 
 def _last_epoch(run: RunSummary) -> str:
     record = run.history[-1]
-    terms = ", ".join(f"{name} {value:.4g}" for name, value in record["train"].items())
-    accuracy = formatting.number(record["test"]["top1"])
-    return f"Epoch {record['epoch']}: test top-1 {accuracy} %; training loss: {terms}."
+    terms = ", ".join(f"{name} {value:.4g}" for name, value in record.train.items())
+    accuracy = formatting.number(record.test.top1)
+    return f"Epoch {record.epoch}: test top-1 {accuracy} %; training loss: {terms}."
 
 
-def _teacher(run: RunSummary) -> str:
-    teacher = run.teacher or {}
+def _teacher(found: TeacherFigures) -> str:
     number = formatting.number
     return (
-        f"Teacher {teacher.get('run_id') or teacher.get('path')} after epoch {teacher['epoch']}: "
-        f"top-1 {number(teacher['top1'])} %, agreement {number(teacher['agreement'])} %, "
-        f"KL(teacher||student) {number(teacher['kl'], 4)}."
+        f"Teacher {found.name} after epoch {found.epoch}: top-1 {number(found.top1)} %, "
+        f"agreement {number(found.agreement)} %, KL(teacher||student) {number(found.kl, 4)}."
     )

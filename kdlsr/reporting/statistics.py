@@ -112,16 +112,15 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(tuple(values), mean, deviation, _t(n - 1) * deviation / math.sqrt(n))
 
 
-def difference(ours: Mapping[int, float], other: Mapping[int, float]) -> Difference:
-    """Compares two cells, each a value per seed.
+def difference(ours: Mapping[Key, float], other: Mapping[Key, float]) -> Difference:
+    """Compares two cells, each a value per seed, or whatever else pairs two runs.
 
     Args:
         ours: at least one value.
         other: likewise.
     """
     a, b = estimate(list(ours.values())), estimate(list(other.values()))
-    shared = sorted(set(ours) & set(other))
-    pairs = [ours[seed] - other[seed] for seed in shared]
+    pairs = [value - other[seed] for seed, value in ours.items() if seed in other]
     return Difference(a.mean - b.mean, _welch(a, b), _paired(pairs))
 
 

@@ -6,15 +6,20 @@ no times, no dates, no rendering in here.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Literal
 
 from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
+from kdlsr.runs.card import RunCard
+from kdlsr.runs.result import RunResult, TeacherFigures
+from kdlsr.training.record import EpochRecord
 
-PROTOCOLS = ("last", "best_test", "best_val")
 # Beside top-1, at the protocol by which the differences are judged.
 MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
+TO_TEACHER = ("agreement", "kl")  # of the last epoch always
 RunState = Literal["complete", "failed", "incomplete", "not started", "not run"]
 CellState = Literal["complete", "partial", "failed", "not run", "omitted"]
+Kind = Literal["baseline", "method", "control", "cell"]
 
 
 @dataclass(frozen=True)
@@ -22,24 +27,44 @@ class RunSummary:
     """One run of a cell.
 
     Attributes:
-        seed: the student's.
-        run_id: its identity.
+        card: what it is, started or not.
         state: how far it is.
-        error: why it failed; None otherwise.
         overrides: the command line of `kdlsr.train` that makes it.
         config: its resolved config (config.yaml), as text; empty where it never started.
-        history: the lines of metrics.jsonl.
-        teacher: as in result.json; None without one.
+        history: its epochs.
+        result: of a run that ended.
+        environment: hardware and versions of its sessions, a line each.
+        fault: what of its folder cannot be believed; None where all can.
     """
 
-    seed: int
-    run_id: str
+    card: RunCard
     state: RunState
-    error: str | None = None
     overrides: tuple[str, ...] = ()
     config: str = ""
-    history: tuple[Mapping[str, Any], ...] = ()
-    teacher: Mapping[str, Any] | None = None
+    history: tuple[EpochRecord, ...] = ()
+    result: RunResult | None = None
+    environment: tuple[str, ...] = ()
+    fault: str | None = None
+
+    @property
+    def run_id(self) -> str:
+        """Its identity."""
+        return self.card.run_id
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether its result counts."""
+        return self.result is not None and self.result.status == "complete"
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed."""
+        return self.result.error if self.result else None
+
+    @property
+    def taught(self) -> TeacherFigures | None:
+        """Its teacher, and how close it came to it."""
+        return self.result.teacher if self.result else None
 
 
 @dataclass(frozen=True)
@@ -71,24 +96,21 @@ class Comparison:
     difference: Difference
 
 
-@dataclass(frozen=True)
-class CellSummary:
-    """Runs that differ in the seed only.
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """Runs that differ in the seed only, and what they are to others.
 
     Attributes:
         key: unique in the table.
         group, row, column: its place in the table.
         name: `baseline`, a form (`as_released`, ...), or what a control is.
         kind: baseline, method, control, or `cell` in a report on runs of no table.
-        state: `complete` where all its runs are, `partial` where some are.
         runs: by seed.
-        estimates: top-1 by protocol, over complete runs; None where there is none.
-        measures: MEASURES, and `agreement` and `kl` where there is a teacher, likewise.
-        baseline: against the cell's baseline.
-        controls: against its controls.
-        uncompared: what else it was to be compared with, and why it was not, a line each.
+        baseline_key: of the cell that it is held against.
+        control_keys: of its controls.
         target: the paper's value.
         teacher_epoch: of a teacher that is taken at a numbered epoch, in its own schedule.
+        omitted: why there are no runs, where that was decided.
         note: what is to be known of it.
     """
 
@@ -96,18 +118,46 @@ class CellSummary:
     row: str
     column: str
     name: str
-    kind: Literal["baseline", "method", "control", "cell"]
-    state: CellState
+    kind: Kind
     runs: tuple[RunSummary, ...]
+    group: str | None = None
+    baseline_key: str | None = None
+    control_keys: tuple[str, ...] = ()
+    target: Target | None = None
+    teacher_epoch: int | None = None
+    omitted: str | None = None
+    note: str | None = None
+
+    @property
+    def complete(self) -> list[RunSummary]:
+        """The runs that count."""
+        return [run for run in self.runs if run.is_complete]
+
+    @property
+    def compared_keys(self) -> list[str]:
+        """The keys of its baseline and of its controls."""
+        return [key for key in (self.baseline_key, *self.control_keys) if key is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellSummary(Cell):
+    """A cell with its figures.
+
+    Attributes:
+        state: `complete` where all its runs are, `partial` where some are.
+        estimates: top-1 by protocol, over complete runs; None where there is none.
+        measures: MEASURES, and TO_TEACHER where there is a teacher, likewise.
+        baseline: against the cell's baseline.
+        controls: against its controls.
+        uncompared: what else it was to be compared with, and why it was not, a line each.
+    """
+
+    state: CellState
     estimates: Mapping[str, Estimate | None]
     measures: Mapping[str, Estimate | None] = field(default_factory=dict)
-    group: str | None = None
     baseline: Comparison | None = None
     controls: tuple[Comparison, ...] = ()
     uncompared: tuple[str, ...] = ()
-    target: Target | None = None
-    teacher_epoch: int | None = None
-    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +195,7 @@ class Report:
         first_line: which profile made it and what that is evidence of.
         source, shows: as in the table's file; None for a report on any runs.
         protocol: by which differences are judged.
-        protocols: those that the runs have, in the order of `PROTOCOLS`.
+        protocols: those that the runs have.
         data: the data set, its subset and schedule, in words.
         environment: hardware and versions of the runs, one line each, sorted.
         command: what makes this report again.
@@ -175,6 +225,7 @@ class Report:
     hand_made: Mapping[str, float] | None = None
     search: Search | None = None
 
-    def cell(self, key: str) -> CellSummary:
-        """Returns the cell of that key."""
-        return next(cell for cell in self.cells if cell.key == key)
+    @cached_property
+    def by_key(self) -> Mapping[str, CellSummary]:
+        """The cells, by their keys."""
+        return {cell.key: cell for cell in self.cells}

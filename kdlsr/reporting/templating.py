@@ -17,36 +17,15 @@ from kdlsr.reporting import formatting
 _MARKDOWN = re.compile(r"[\\`*~$|<]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#|\w+;)|(?<=\])\(")
 _BEGINS_BLOCK = re.compile(r"^(?:[#>]|[-+](?=[\s-]|$)|\d+(?=[.)](?:\s|$)))")
 LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "`": r"\textasciigrave{}",
+    **{mark: "\\" + mark for mark in "{}&%$#_"},
     '"': "''",  # textquotedbl needs the T1 encoding
-    "`": r"\textasciigrave{}",
-    "±": r"$\pm$",
-    "\N{MULTIPLICATION SIGN}": r"$\times$",
-    "\N{MINUS SIGN}": "$-$",
-    "→": r"$\rightarrow$",
-    "←": r"$\leftarrow$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$",
-    "ε": r"$\varepsilon$",
-    "τ": r"$\tau$",
-    "·": r"$\cdot$",
-    "∥": r"$\|$",
-    "\N{EN DASH}": "--",
-    "\N{EM DASH}": "---",
-}
+    "±": r"$\pm$", "·": r"$\cdot$", "∥": r"$\|$", "≤": r"$\leq$", "≥": r"$\geq$",
+    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "ε": r"$\varepsilon$", "τ": r"$\tau$",
+    "\N{GREEK SMALL LETTER ALPHA}": r"$\alpha$", "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "\N{MINUS SIGN}": "$-$", "\N{EN DASH}": "--", "\N{EM DASH}": "---",
+}  # fmt: skip
 
 
 def escape_latex(text: str) -> str:

@@ -67,9 +67,13 @@ def states(plan: Plan) -> dict[str, JobState]:
     whose teacher is not there (it failed, or has not been made yet).
     """
     found = {job.run.run_id: job.state() for job in plan.jobs}
+    students: dict[str, list[str]] = {}
+    for job in plan.jobs:
+        if job.teacher is not None:
+            students.setdefault(job.teacher, []).append(job.run.run_id)
     for job in reversed(plan.jobs):  # students before their teachers
-        students = [j for j in plan.jobs if j.teacher == job.run.run_id] if job.only_teaches else []
-        if students and all(found[s.run.run_id] in DONE for s in students):
+        taught = students.get(job.run.run_id, []) if job.only_teaches else []
+        if taught and all(found[student] in DONE for student in taught):
             found[job.run.run_id] = "not needed"
     by_id = {job.run.run_id: job for job in plan.jobs}
     for job in plan.jobs:

@@ -89,8 +89,3 @@ def shortened(text: str, length: int) -> str:
     """Returns one line of at most so many characters."""
     line = formatting.one_line(text)
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
-def signed(value: float) -> str:
-    """Returns a number with its sign, with a minus as wide as the plus."""
-    return formatting.signed(value).replace("-", MINUS)

@@ -44,9 +44,10 @@ def series(run: RunSummary, part: str, name: str) -> list[Point]:
     """
     found = []
     for record in run.history:
-        value = (record.get(part) or {}).get(name)
+        values = getattr(record, part)
+        value = values.get(name) if isinstance(values, Mapping) else getattr(values, name, None)
         if value is not None and math.isfinite(value):
-            found.append((int(record["epoch"]), float(value)))
+            found.append((record.epoch, float(value)))
     return found
 
 

@@ -89,9 +89,8 @@ def teacher_lines(report: Report) -> dict[str, list[CellSummary]]:
 
 
 def _teacher_name(cell: CellSummary) -> str:
-    """Returns the network that teaches, by the command line that chose it."""
-    overrides = cell.runs[0].overrides if cell.runs else ()
-    return next((o.partition("=")[2] for o in overrides if o.startswith("teacher=")), "")
+    """Returns the network that teaches, as the config names it."""
+    return str(cell.runs[0].card.config["teacher"]["name"])
 
 
 def teacher_epoch(cell: CellSummary) -> int | None:
@@ -102,8 +101,8 @@ def teacher_epoch(cell: CellSummary) -> int | None:
     """
     if cell.teacher_epoch is not None:
         return cell.teacher_epoch
-    found = [run.teacher.get("epoch") for run in cell.runs if run.teacher]
-    return next((int(epoch) for epoch in found if isinstance(epoch, int)), None)
+    found = (run.taught.epoch for run in cell.runs if run.taught)
+    return next((epoch for epoch in found if epoch is not None), None)
 
 
 def _epoch(cell: CellSummary) -> int:

@@ -48,22 +48,13 @@ class Entry:
         return (found.low, found.high) if found else (self.difference.mean,) * 2
 
 
-@dataclass(frozen=True)
-class Section:
-    """The lines of one row and column of the table."""
-
-    heading: str
-    entries: tuple[Entry, ...]
-
-
-def sections(report: Report) -> list[Section]:
+def sections(report: Report) -> dict[str, list[Entry]]:
     """Returns the differences of a report by row and column, in the table's order."""
     found: dict[str, list[Entry]] = {}
     for cell in report.cells:
-        entries = _entries(cell)
-        if entries:
+        if entries := _entries(cell):
             found.setdefault(_heading(cell), []).extend(entries)
-    return [Section(heading, tuple(entries)) for heading, entries in found.items()]
+    return found
 
 
 def _heading(cell: CellSummary) -> str:
@@ -86,8 +77,8 @@ def draw_differences(report: Report) -> bytes:
     Of a report of thousands of differences it shows the first, and says how many it leaves out.
     """
     every: list[Line] = []
-    for section in sections(report):
-        every += [section.heading, *section.entries]
+    for heading, entries_below in sections(report).items():
+        every += [heading, *entries_below]
     if not every:
         return draw_message(NOTHING)
     lines = every[: int((HIGHEST - AROUND) / LINE_HEIGHT)]

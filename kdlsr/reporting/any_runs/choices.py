@@ -1,0 +1,75 @@
+"""What a user of `kdlsr.report` chooses: `conf/report.yaml`, read and checked."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from kdlsr.config import UserError, nearest
+from kdlsr.reporting.summary import MEASURES, TO_TEACHER
+from kdlsr.runs.result import PROTOCOLS
+
+Patterns = str | tuple[str, ...]
+_MEASURES = ("top1", *MEASURES, *TO_TEACHER)
+_FOLDER = re.compile(r"(?!\.)[A-Za-z0-9._-]+(/(?!\.)[A-Za-z0-9._-]+)*")
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """Names below `reports/`, and nowhere else."""
+
+    def allows(self, value: Any) -> bool:
+        return bool(_FOLDER.fullmatch(value))
+
+    def __str__(self) -> str:
+        return "a folder's name below reports/, of letters, digits and ._-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportChoices:
+    """What `conf/report.yaml` composes to.
+
+    Attributes:
+        runs: globs over run_ids (any of them) and filters `key=value` (all of them; filters
+            of the same key are alternatives).
+        group_by: config keys that make the rows; empty: the network.
+        value: `last`, `best_test` or `best_val`, and perhaps `.<measure>`; None: `best_val`
+            where the runs have a validation split, else `last`.
+        baseline: filters; empty: nothing is compared.
+        search: whether the runs are a tau x alpha search; None: if that is all they differ in.
+        teachers: whether runs that only teach others count.
+        name: of the report's folder.
+        output_dir: where runs and reports are.
+    """
+
+    runs: Patterns = "*"
+    group_by: Patterns = ()
+    value: str | None = None
+    baseline: Patterns = ()
+    search: bool | None = None
+    teachers: bool = False
+    name: Annotated[str, FolderName()] = "runs"
+    output_dir: str = "outputs"
+
+
+def several(patterns: Patterns) -> tuple[str, ...]:
+    """Returns one or several as several."""
+    return (patterns,) if isinstance(patterns, str) else patterns
+
+
+def read_value(value: str | None) -> tuple[str | None, str]:
+    """Splits `last.nll` into protocol and measure; None: to be chosen by the runs.
+
+    Raises:
+        UserError: no such protocol or measure.
+    """
+    if value is None:
+        return None, "top1"
+    protocol, dot, measure = value.partition(".")
+    if protocol not in PROTOCOLS:
+        raise UserError(
+            f"value={value}: no such protocol{nearest(protocol, PROTOCOLS)}; a measure may follow "
+            "it: last.nll"
+        )
+    if dot and measure not in _MEASURES:
+        raise UserError(f"value={value}: no such measure{nearest(measure, _MEASURES)}")
+    return protocol, measure or "top1"

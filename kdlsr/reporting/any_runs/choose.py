@@ -1,0 +1,199 @@
+"""Which runs of the store a report is on: chosen by the user's patterns, gathered into cells.
+
+Reads cards and results and nothing else. No statistics, no rendering in here.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache, cached_property
+from typing import Any
+
+import yaml
+
+from kdlsr.config import UserError, nearest
+from kdlsr.config.schema import moves_no_number
+from kdlsr.runs.identity import flatten
+from kdlsr.runs.store import StoredRun
+
+# In which the runs of one cell may differ.
+_SEEDS = ("seed", "init_seed", "data_seed", "teacher.seed")
+SECTIONS = ("dataset", "model", "teacher", "loss", "tracker")  # `loss` is short for `loss.name`
+Flat = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ConfiguredRun:
+    """A run of the store with its config by dotted key."""
+
+    stored: StoredRun
+
+    @cached_property
+    def config(self) -> Flat:
+        """The resolved config."""
+        return flatten(self.stored.card.config)
+
+    @property
+    def run_id(self) -> str:
+        """As the card has it."""
+        return self.stored.card.run_id
+
+
+@dataclass(frozen=True)
+class RunsOfCell:
+    """Runs that differ in the seed only, by seed; at least one."""
+
+    cell_id: str
+    runs: tuple[ConfiguredRun, ...]
+
+    @cached_property
+    def config(self) -> Flat:
+        """The keys that all of the runs agree in."""
+        config = self.runs[0].config
+        return {key: value for key, value in config.items() if is_of_cell(key)}
+
+    @property
+    def complete(self) -> list[StoredRun]:
+        """Those that count."""
+        return [run.stored for run in self.runs if run.stored.status == "complete"]
+
+
+@cache
+def is_of_cell(key: str) -> bool:
+    """Whether the runs of one cell agree in a key of their configs."""
+    return key not in _SEEDS and not moves_no_number(key)
+
+
+def known_key(key: str, runs: Iterable[ConfiguredRun], where: str) -> str:
+    """Returns a config key in full: `loss` is `loss.name`.
+
+    Raises:
+        UserError: no run has it.
+    """
+    known = {name for run in runs for name in run.config}
+    full = f"{key}.name" if key in SECTIONS else key
+    if full not in known:
+        raise UserError(f"{where}: no run's config has a key {key}{nearest(key, known)}")
+    return full
+
+
+def filter_runs(
+    runs: Sequence[ConfiguredRun], filters: Sequence[str], where: str
+) -> list[ConfiguredRun]:
+    """Returns the runs whose config passes all `key=value`; equal keys are alternatives.
+
+    Args:
+        runs: to choose from.
+        filters: at least one.
+        where: what the filters were given as, for messages.
+
+    Raises:
+        UserError: a key that no run has, or nothing passes.
+    """
+    allowed: dict[str, list[Any]] = {}
+    for text in filters:
+        key, _, value = text.partition("=")
+        name = known_key(key.strip(), runs, where)
+        allowed.setdefault(name, []).append(yaml.safe_load(value))
+    found = [run for run in runs if _passes(run, allowed)]
+    if not found:
+        raise UserError(
+            f"{where}={_listed(filters)}: none of {len(runs)} runs{_nearest_values(runs, allowed)}"
+        )
+    return found
+
+
+def _passes(run: ConfiguredRun, allowed: Mapping[str, Sequence[Any]]) -> bool:
+    return all(
+        key in run.config and any(_equal(run.config[key], value) for value in values)
+        for key, values in allowed.items()
+    )
+
+
+def _equal(ours: Any, given: Any) -> bool:
+    """Compares as a command line means it: 1 is 1.0, but neither is true."""
+    return bool(ours == given) and isinstance(ours, bool) == isinstance(given, bool)
+
+
+def _nearest_values(runs: Sequence[ConfiguredRun], allowed: Mapping[str, Sequence[Any]]) -> str:
+    """Returns what values there are of the first key that alone passes none."""
+    for key, values in allowed.items():
+        if not any(_passes(run, {key: values}) for run in runs):
+            there = sorted({str(run.config[key]) for run in runs if key in run.config})
+            shown = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
+            return f"; {key} is {shown}"
+    return " passes all of these at once"
+
+
+def select_runs(runs: Sequence[ConfiguredRun], patterns: Sequence[str]) -> list[ConfiguredRun]:
+    """Returns the runs that match any of the globs and all of the filters.
+
+    Args:
+        runs: all of the store.
+        patterns: globs over run_ids, and filters, which have a `=`.
+
+    Raises:
+        UserError: nothing matches, or a filter's key is unknown.
+    """
+    filters = [p for p in patterns if "=" in p]
+    globs = [p for p in patterns if "=" not in p]
+    found = [r for r in runs if not globs or any(fnmatchcase(r.run_id, g) for g in globs)]
+    if not found:
+        raise UserError(
+            f"runs={_listed(globs)}: none of {len(runs)} runs{_nearest_ids(globs, runs)}"
+        )
+    return filter_runs(found, filters, "runs") if filters else found
+
+
+def _listed(patterns: Sequence[str]) -> str:
+    return patterns[0] if len(patterns) == 1 else f"[{','.join(patterns)}]"
+
+
+def _nearest_ids(globs: Sequence[str], runs: Sequence[ConfiguredRun]) -> str:
+    ids = [run.run_id for run in runs]
+    word = max(globs, key=len).replace("*", "")
+    close = difflib.get_close_matches(word, ids, n=3, cutoff=0.4)
+    return ("; nearest: " if close else "; there is ") + ", ".join(close or ids[:3])
+
+
+def without_teachers(
+    chosen: Sequence[ConfiguredRun], patterns: Sequence[str]
+) -> list[ConfiguredRun]:
+    """Leaves out runs that only teach others, which are no seeds of anybody's cell.
+
+    One whose run_id stands in `patterns` in full is kept.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    kept = [
+        run for run in chosen if run.stored.card.made_for != "teaching" or run.run_id in patterns
+    ]
+    if not kept:
+        raise UserError(
+            f"{len(chosen)} matching and only teaching others: teachers=true brings them in"
+        )
+    return kept
+
+
+def gather_cells(runs: Iterable[ConfiguredRun]) -> list[RunsOfCell]:
+    """Returns the runs' cells, in the order of their first runs."""
+    members: dict[str, list[ConfiguredRun]] = {}
+    for run in runs:
+        members.setdefault(run.stored.card.cell_id, []).append(run)
+    return [
+        RunsOfCell(cell_id, tuple(sorted(found, key=lambda r: (r.stored.card.seed, r.run_id))))
+        for cell_id, found in members.items()
+    ]
+
+
+def differing_keys(cells: Sequence[RunsOfCell]) -> list[str]:
+    """Returns the config keys in which cells differ, a key that some lack included."""
+    values: dict[str, set[str]] = {}
+    counts: dict[str, int] = {}
+    for cell in cells:
+        for key, value in cell.config.items():
+            values.setdefault(key, set()).add(repr(value))
+            counts[key] = counts.get(key, 0) + 1
+    return [key for key in values if len(values[key]) > 1 or counts[key] < len(cells)]

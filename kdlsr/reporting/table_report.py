@@ -1,0 +1,75 @@
+"""The report of a table: its planned cells, with what their runs gave."""
+
+from collections.abc import Mapping
+from typing import cast
+
+from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
+from kdlsr.reporting.summarise import summarise
+from kdlsr.reporting.summary import Cell, Report, RunState, Target
+from kdlsr.runs.execute import store_of
+from kdlsr.runs.plan import card_of, resolved_config
+from kdlsr.tables.planning import JobState, PlannedCell, PlannedTable
+
+
+def report_table(
+    planned: PlannedTable, states: Mapping[str, JobState], protocol: str | None, command: str
+) -> Report:
+    """Returns the report of a table.
+
+    Args:
+        planned: the table with its runs.
+        states: of the runs, by run_id.
+        protocol: by which differences are judged; None: as `summarise` chooses.
+        command: what makes this report again.
+    """
+    cells = [_cell(cell, states) for cell in planned.cells]
+    found = summarise(cells, protocol, is_published_size=planned.request.is_published_size)
+    table, profile = planned.table, planned.request.profile
+    runs = [run for cell in planned.cells for run in cell.runs.values()]
+    data = describe_data(resolved_config(runs[0])) if runs else "no runs"
+    n = len(planned.request.seeds)
+    return Report(
+        **vars(found),
+        name=planned.report_name,
+        title=table.title,
+        first_line=f"Profile {profile.name} ({data}; n = {n}): {profile.means}.",
+        data=data,
+        command=command,
+        source=table.source,
+        shows=table.shows,
+        notes=(*table.notes, *planned.setting.notes),
+        figure=table.figure,
+        hand_made=vars(table.hand_made) if table.hand_made else None,
+    )
+
+
+def _cell(cell: PlannedCell, states: Mapping[str, JobState]) -> Cell:
+    cards = [card_of(run, "itself") for run in cell.runs.values()]
+    runs = []
+    for card, run in zip(cards, cell.runs.values(), strict=True):
+        # What only teaches, and so may be not needed, is in no cell.
+        state = cast(RunState, states[card.run_id])
+        overrides = (*cell.overrides.texts(), f"seed={card.seed}")
+        runs.append(read_run(card, store_of(run.config).run(card.run_id), state, overrides))
+    return Cell(
+        key=cell.key,
+        group=cell.group,
+        row=cell.row,
+        column=cell.column,
+        name=cell.name,
+        kind=cell.kind,
+        runs=tuple(runs),
+        baseline_key=cell.baseline,
+        control_keys=cell.controls,
+        target=_target(cell),
+        teacher_epoch=numbered_epoch(cards[0]) if cards else None,
+        omitted=cell.omitted,
+        note=cell.note,
+    )
+
+
+def _target(cell: PlannedCell) -> Target | None:
+    if cell.paper is None:
+        return None
+    assert cell.grade is not None
+    return Target(cell.paper.accuracy, cell.paper.deviation, cell.grade, note=cell.paper.note)
