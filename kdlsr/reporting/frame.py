@@ -6,6 +6,7 @@ out are a run's config and history, which stand in its own folder.
 """
 
 import csv
+import functools
 import io
 import json
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kdlsr.reporting import formatting
-from kdlsr.reporting.statistics import Difference, Estimate
+from kdlsr.reporting.statistics import Estimate
 from kdlsr.reporting.summary import (
     MEASURES,
     TO_TEACHER,
@@ -39,16 +40,14 @@ class Column:
         """Returns its value in a cell; None where nothing is known, of a list how many it has."""
         value: Any = cell
         for step in self.path:
-            if isinstance(step, int):
-                value = value[step] if step < len(value) else None
-            else:
-                value = value.get(step)
-            if value is None:
+            if value is None or (isinstance(step, int) and step >= len(value)):
                 return None
+            value = value[step] if isinstance(step, int) else value.get(step)
         return len(value) if isinstance(value, list) else value
 
 
-_PLACE = {
+# Path in a nested cell, or in a part of one: meaning.
+_CELL = {
     "key": "unique in the table",
     "group": "the part of the table it is in",
     "row": "heading of its row",
@@ -64,36 +63,29 @@ _ESTIMATE = {
     "deviation": "standard deviation over them, n - 1 in the denominator",
     "n": "how many they are",
 }
+_HALF_WIDTH = {"half_width": "of the mean's 95 % interval (Student's t)"}
 _COMPARISON = {
-    "key": (("key",), "the key of the cell that is subtracted"),
-    "difference": (("difference",), "mean top-1 of this cell minus that one's, points"),
-    "low": (("welch", "low"), "of Welch's 95 % interval"),
-    "high": (("welch", "high"), "of Welch's 95 % interval"),
-    "df": (("welch", "df"), "Welch-Satterthwaite's degrees of freedom"),
-    "p": (("welch", "p"), "Welch's, two-sided"),
-    "p_holm": (("p_holm",), "after Holm's correction over all differences of the table"),
-    "paired_low": (("paired", "low"), "of the 95 % interval of the differences by seed"),
-    "paired_high": (("paired", "high"), "of the 95 % interval of the differences by seed"),
-    "paired_p": (("paired", "p"), "two-sided"),
-    "verdict": (("verdict",), "beats, below, no difference shown or unclaimed"),
+    "key": "the key of the cell that is subtracted",
+    "difference": "mean top-1 of this cell minus that one's, points",
+    "welch.low": "of Welch's 95 % interval",
+    "welch.high": "of Welch's 95 % interval",
+    "welch.df": "Welch-Satterthwaite's degrees of freedom",
+    "welch.p": "Welch's, two-sided",
+    "p_holm": "after Holm's correction over all differences of the table",
+    "paired.low": "of the 95 % interval of the differences by seed",
+    "paired.high": "of the 95 % interval of the differences by seed",
+    "paired.p": "two-sided",
+    "verdict": "beats, below, no difference shown or unclaimed",
 }
 _PAPER = {
-    "paper_accuracy": (("accuracy",), "the paper's top-1, percent"),
-    "paper_deviation": (("deviation",), "as printed"),
-    "paper_grade": (
-        ("grade",),
-        "of evidence: P primary, S secondary, V read off a figure, D derived",
-    ),
-    "paper_difference": (
-        ("compatibility", "difference"),
-        "ours minus the paper's at best_test, points",
-    ),
-    "paper_tolerance": (
-        ("compatibility", "tolerance"),
-        "the largest difference that is compatible",
-    ),
-    "paper_compatible": (("compatibility", "compatible"), "true or false"),
+    "accuracy": "the paper's top-1, percent",
+    "deviation": "as printed",
+    "grade": "of evidence: P primary, S secondary, V read off a figure, D derived",
+    "compatibility.difference": "ours minus the paper's at best_test, points",
+    "compatibility.tolerance": "the largest difference that is compatible",
+    "compatibility.compatible": "true or false",
 }
+_UNNAMED = ("welch.", "compatibility.")  # in the name of a column
 
 
 def columns(report: Report) -> dict[str, Column]:
@@ -102,34 +94,32 @@ def columns(report: Report) -> dict[str, Column]:
     All reports have the same but for `control_2`, `control_3`, ..., which follow where a cell of
     the report has so many controls.
     """
-    found = {name: Column(meaning, (name,)) for name, meaning in _PLACE.items()}
+    found = _columns(_CELL, "", ())
     for protocol in PROTOCOLS:
-        found |= _estimate_columns("top1", protocol, f"test top-1 at {protocol}, percent: ")
-        half_width = Column(
-            "of the mean's 95 % interval (Student's t)", ("top1", protocol, "half_width")
-        )
-        found[f"{protocol}_half_width"] = half_width
+        about = f"test top-1 at {protocol}, percent: "
+        found |= _columns(_ESTIMATE, protocol, ("top1", protocol), about)
+        found |= _columns(_HALF_WIDTH, protocol, ("top1", protocol))
     for name in (*MEASURES, *TO_TEACHER):
-        meaning = f"{formatting.MEASURE_NAMES[name]} at {report.protocol}: "
-        found |= _estimate_columns("measures", name, meaning)
-    found |= _comparison_columns("baseline", ("baseline",), report.protocol)
+        measure = f"{formatting.MEASURE_NAMES[name]} at {report.protocol}: "
+        found |= _columns(_ESTIMATE, name, ("measures", name), measure)
     most = max((len(cell.controls) for cell in report.cells), default=0)
-    for i in range(max(1, most)):
-        found |= _comparison_columns(f"control_{i + 1}", ("controls", i), report.protocol)
-    found |= {name: Column(meaning, ("paper", *path)) for name, (path, meaning) in _PAPER.items()}
+    controls = {f"control_{i + 1}": ("controls", i) for i in range(max(1, most))}
+    compared: dict[str, tuple[str | int, ...]] = {"baseline": ("baseline",), **controls}
+    for name, path in compared.items():
+        found |= _columns(_COMPARISON, name, path, f"against its {name} at {report.protocol}: ")
+    found |= _columns(_PAPER, "paper", ("paper",))
     return found | {"note": Column("what is to be known of the cell", ("note",))}
 
 
-def _estimate_columns(part: str, name: str, meaning: str) -> dict[str, Column]:
-    return {f"{name}_{key}": Column(meaning + m, (part, name, key)) for key, m in _ESTIMATE.items()}
-
-
-def _comparison_columns(name: str, path: tuple[str | int, ...], protocol: str) -> dict[str, Column]:
-    against = f"against its {name} at {protocol}: "
-    return {
-        f"{name}_{key}": Column(against + meaning, (*path, *inner))
-        for key, (inner, meaning) in _COMPARISON.items()
-    }
+def _columns(
+    meanings: Mapping[str, str], name: str, path: tuple[str | int, ...], about: str = ""
+) -> dict[str, Column]:
+    found = {}
+    for key, meaning in meanings.items():
+        own = functools.reduce(str.removeprefix, _UNNAMED, key).replace(".", "_")
+        column = Column(about + meaning, (*path, *key.split(".")))
+        found[f"{name}_{own}" if name else own] = column
+    return found
 
 
 def records(report: Report) -> list[dict[str, Value]]:
@@ -211,16 +201,15 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
 
 
 def _comparison(found: Comparison) -> dict[str, Any]:
-    return {"key": found.key, "name": found.name, **_difference(found.difference)}
-
-
-def _difference(found: Difference) -> dict[str, Any]:
+    difference = found.difference
     return {
-        "difference": found.mean,
-        "verdict": found.verdict,
-        "welch": asdict(found.welch) if found.welch else None,
-        "p_holm": found.p_holm,
-        "paired": asdict(found.paired) if found.paired else None,
+        "key": found.key,
+        "name": found.name,
+        "difference": difference.mean,
+        "verdict": difference.verdict,
+        "welch": asdict(difference.welch) if difference.welch else None,
+        "p_holm": difference.p_holm,
+        "paired": asdict(difference.paired) if difference.paired else None,
     }
 
 
