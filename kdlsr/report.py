@@ -8,8 +8,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import yaml
-
 from kdlsr.config import UserError, build, nearest
 from kdlsr.config.compose import (
     compose_config,
@@ -19,6 +17,7 @@ from kdlsr.config.compose import (
 from kdlsr.config.entry import EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Overrides, quote_filters
 from kdlsr.config.schema import read_tracker_section
+from kdlsr.config.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from kdlsr.reporting.summary import Report
@@ -27,7 +26,7 @@ _PATTERNS = ("runs", "baseline")
 
 
 def _check_keys(overrides: Overrides) -> None:
-    known = yaml.safe_load((shipped_folder("conf") / "report.yaml").read_text()).keys()
+    known = read_yaml(shipped_folder("conf") / "report.yaml")
     own = ["tracker", *(key for key in known if key not in ("defaults", "hydra"))]
     for override in overrides.without(*own, "hydra"):
         raise UserError(f"unknown key {override.key}{nearest(override.key, own)}")

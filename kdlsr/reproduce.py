@@ -25,9 +25,9 @@ from kdlsr.tables.schema import Profile, Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kdlsr.runs.launch import ConfiguredLauncher
+    from kdlsr.runs.executors import Executor
     from kdlsr.tables.launching import Outcome
-    from kdlsr.tables.planning import Plan, PlannedTable
+    from kdlsr.tables.plan import Plan, PlannedTable
 
 OWN = ("table", "mode", "seeds", "forms", "methods", "controls", "protocol", "profile")
 LAUNCH = ("hydra", "cluster")
@@ -152,8 +152,9 @@ def carry_out_plan(
 ) -> int:
     """Plans the tables, and then runs and reports them as far as the mode says."""
     from kdlsr.reporting.plan import print_plan
-    from kdlsr.runs.launch import configure_launcher
-    from kdlsr.tables.planning import Request, plan_tables
+    from kdlsr.runs.executors import configure_executor
+    from kdlsr.tables.plan import Request
+    from kdlsr.tables.planning import plan_tables
 
     given = profile.seeds if choices.seeds is None else choices.seeds
     seeds = tuple(range(given)) if isinstance(given, int) else given
@@ -164,13 +165,13 @@ def carry_out_plan(
         return EXIT_OK
     if choices.mode == "report":
         return _report_all(console, line, choices, plan)
-    launcher = configure_launcher((line.launch + line.runs).texts(), "train")
-    outcome = _run_all(console, plan, launcher)
+    executor = configure_executor(line.launch + line.runs)
+    outcome = _run_all(console, plan, executor)
     shown = _report_all(console, line, choices, plan)
     return max(shown, _print_unfinished(console, plan, outcome))
 
 
-def _run_all(console: "Console", plan: "Plan", launcher: "ConfiguredLauncher") -> "Outcome":
+def _run_all(console: "Console", plan: "Plan", executor: "Executor") -> "Outcome":
     from kdlsr.tables.launching import carry_out
     from kdlsr.train import train_job
 
@@ -181,7 +182,7 @@ def _run_all(console: "Console", plan: "Plan", launcher: "ConfiguredLauncher") -
     def announce(layer: int, waiting: Sequence[Any]) -> None:
         console.print(f"layer {layer + 1} of {layers}: {len(waiting)} runs", markup=False)
 
-    return carry_out(plan, launcher, train_job, announce)
+    return carry_out(plan, executor, train_job, announce)
 
 
 def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:

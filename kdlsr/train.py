@@ -4,83 +4,62 @@ Only parses, calls and prints; torch is not imported before there is something t
 """
 
 import sys
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
-from kdlsr.config import RunFailed, UserError
-from kdlsr.config.compose import (
-    shipped_folder,
-)
-from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, parse_arguments, run_entry_point
+from kdlsr.config import UserError
+from kdlsr.config.command_line import CommandLine, read_command_line
+from kdlsr.config.compose import compose_config
+from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
+from kdlsr.config.overrides import Overrides, SeveralValues
+from kdlsr.config.schema import read_config
 
 if TYPE_CHECKING:
+    from kdlsr.runs.card import MadeFor
+    from kdlsr.runs.executors import Job
     from kdlsr.runs.plan import Run
     from kdlsr.runs.result import RunResult
 
 
-def train_job(config: DictConfig) -> "RunResult | None":
-    """Completes the run that a composed config describes; returns its result.
+def train_job(job: "Job") -> "RunResult | None":
+    """Completes the run of a job, or brings it as far as it has to teach; returns its result.
 
-    This is the function that a launcher calls, in this process or in another one.
+    This is the function that an executor calls, in this process or in another one.
     """
-    return _complete(_plan(config))
-
-
-def _plan(config: DictConfig) -> "Run":
-    from kdlsr.config.schema import read_config
     from kdlsr.runs.plan import plan_run
 
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    return plan_run(read_config(plain))
+    run = plan_run(job.config(), job.overrides)
+    return _complete(run, job.cores, "teaching" if job.only_teaches else "itself")
 
 
-def _complete(run: "Run") -> "RunResult | None":
+def _complete(
+    run: "Run", cores: int | None = None, made_for: "MadeFor" = "itself"
+) -> "RunResult | None":
     """Completes a run, or brings it as far as `until`; returns its result, if it has one."""
     from kdlsr.progress.terminal import TerminalWatcher
     from kdlsr.runs.execute import checkpoint_of, complete_run
-    from kdlsr.runs.launch import cores_per_job
     from kdlsr.runs.session import Session
 
-    hydra_config = HydraConfig.get()
-    is_sweep = str(hydra_config.mode).endswith("MULTIRUN")
-    launcher = cast(dict[str, Any], OmegaConf.to_container(hydra_config.launcher, resolve=False))
     with TerminalWatcher() as watcher:
-        session = Session(watcher, cores_per_job(launcher) if is_sweep else None)
+        session = Session(watcher, cores)
         if run.config.until is not None:
-            checkpoint_of(run, run.config.until, session)
+            checkpoint_of(run, run.config.until, session, made_for)
             return None
-        return complete_run(run, session)
+        return complete_run(run, session, made_for)
 
 
-def _train_one() -> int:
-    """Runs Hydra's main for everything but `-m`: a run, --help, --cfg, --info, ..."""
-    ended: list[Exception] = []
-
-    def job(config: DictConfig) -> None:
-        try:
-            _train_and_print(config)
-        except (UserError, RunFailed, OmegaConfBaseException) as error:
-            ended.append(error)  # raised inside, Hydra would print a line of its own
-
-    conf = str(shipped_folder("conf"))
-    hydra.main(version_base="1.3", config_path=conf, config_name="train")(job)()
-    if ended:
-        raise ended[0]
-    return EXIT_OK
-
-
-def _train_and_print(config: DictConfig) -> None:
+def _train_one(line: CommandLine) -> int:
+    """Trains what the command line says, and prints its result."""
+    overrides = _single_values(line)
+    config = compose_config(overrides.texts(), with_hydra=True)
+    if config["rows"] is not None or config.pop("hydra")["sweeper"].get("params"):
+        raise UserError("rows and +sweep=... need -m")
+    checked = read_config(config)
     from rich.console import Console
 
     from kdlsr.reporting.console import print_result
+    from kdlsr.runs.plan import plan_run
 
-    if config.rows is not None or HydraConfig.get().sweeper.params:
-        raise UserError("rows and +sweep=... need -m")
-    run = _plan(config)
+    run = plan_run(checked, overrides.without("hydra", "cluster"))
     result = _complete(run)
     console = Console(highlight=False, soft_wrap=True)
     if result:
@@ -91,34 +70,43 @@ def _train_and_print(config: DictConfig) -> None:
             f"{run.run_id}: {until} of {epochs} epochs; without until={until} it goes on",
             markup=False,
         )
+    return EXIT_OK
 
 
-def _sweep(overrides: list[str]) -> int:
+def _single_values(line: CommandLine) -> Overrides:
+    try:
+        return Overrides.parse(line.overrides)
+    except SeveralValues as error:
+        raise UserError(f"{error.text} is several values: add -m to sweep over them") from error
+
+
+def _sweep(line: CommandLine) -> int:
     """Plans every job of `-m`, runs those that are not complete, and prints the cells."""
     from rich.console import Console
 
     from kdlsr.reporting.console import print_sweep
-    from kdlsr.runs.launch import plan_sweep
+    from kdlsr.runs.sweep import plan_sweep
 
-    # By its own name: a launcher that pickles the job finds it in any process.
-    from kdlsr.train import train_job as job
+    # By its own name: an executor that pickles the job finds it in any process.
+    from kdlsr.train import train_job as function
 
-    sweep = plan_sweep(overrides, "train")
+    sweep = plan_sweep(line.overrides)
     console = Console(highlight=False)
-    console.print(f"{len(sweep.jobs)} runs")
-    sweep.launch(job)
+    console.print(f"{len(sweep.runs)} runs")
+    sweep.launch(function)
     for crash in sweep.crashes:
-        console.print(crash, markup=False, style="red")
-    return EXIT_FAILED if print_sweep(console, sweep.jobs) else EXIT_OK
+        console.print(crash, markup=False, style="red", soft_wrap=True)
+    return EXIT_FAILED if print_sweep(console, sweep.runs) else EXIT_OK
 
 
 def _main() -> int:
-    arguments = parse_arguments()
-    if arguments.multirun and (arguments.cfg or arguments.info):
+    line = read_command_line(sys.argv[1:])
+    if line.multirun and line.shows:
         raise UserError("-m starts a sweep; --cfg and --info show one run: take one of them")
-    if arguments.multirun and not (arguments.help or arguments.hydra_help):
-        return _sweep(arguments.overrides)
-    return _train_one()
+    if line.helps or line.shows:
+        line.show("train")
+        return EXIT_OK
+    return _sweep(line) if line.multirun else _train_one(line)
 
 
 def main() -> None:

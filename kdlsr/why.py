@@ -8,8 +8,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from kdlsr.config.compose import relative_to_here
+from kdlsr.config.compose import add_config_folder, compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_OK, run_entry_point
+from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import RunConfig
 from kdlsr.runs.identity import FieldDifference, canonical
 from kdlsr.runs.store import Store
@@ -38,10 +39,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _planned(overrides: Sequence[str]) -> Identified:
+def _planned(command: Overrides) -> Identified:
     """Returns the run that overrides would make."""
-    from kdlsr.config.compose import compose_config
-    from kdlsr.config.overrides import Overrides
     from kdlsr.config.schema import read_config
     from kdlsr.runs.plan import Run, identity_of, plan_run
 
@@ -49,7 +48,6 @@ def _planned(overrides: Sequence[str]) -> Identified:
         teacher = identified(run.teacher_run) if run.teacher_run else None
         return Identified(run.run_id, identity_of(run, with_seeds=True), teacher)
 
-    command = Overrides.parse(overrides)
     return identified(plan_run(read_config(compose_config(command.texts())), command))
 
 
@@ -57,10 +55,12 @@ def _main() -> int:
     arguments = _parse(sys.argv[1:])
     other: list[str] = arguments.other
     is_run = len(other) == 1 and "=" not in other[0]
-    folder = next((o.partition("=")[2] for o in other if o.startswith("output_dir=")), None)
-    store = Store(relative_to_here(folder or RunConfig.output_dir))
+    if arguments.config_dir is not None:
+        add_config_folder(relative_to_here(arguments.config_dir))
+    overrides = Overrides.parse([] if is_run else other)
+    store = Store(relative_to_here(str(overrides.get("output_dir", RunConfig.output_dir))))
     first = of_card(find_card(store, arguments.run), store)
-    second = of_card(find_card(store, other[0]), store) if is_run else _planned(other)
+    second = of_card(find_card(store, other[0]), store) if is_run else _planned(overrides)
     _print(first, second, differences(first, second))
     return EXIT_OK
 

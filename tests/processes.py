@@ -18,7 +18,7 @@ from typing import NoReturn
 
 # What a run imports while it runs; a name that is not there costs time only.
 PRELOADED = ["torch", "sklearn.datasets", "timm.optim", "rich.table", "kdlsr.train"]
-PRELOADED += ["kdlsr.reproduce", "kdlsr.runs.execute", "kdlsr.runs.launch", "kdlsr.data.digits"]
+PRELOADED += ["kdlsr.reproduce", "kdlsr.runs.execute", "kdlsr.runs.sweep", "kdlsr.data.digits"]
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(PRELOADED)

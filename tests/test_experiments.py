@@ -27,7 +27,8 @@ from kdlsr.tables.index import (
     render_index,
     updated,
 )
-from kdlsr.tables.planning import Plan, PlannedCell, Request, plan_tables
+from kdlsr.tables.plan import Plan, PlannedCell, Request
+from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import read_setting, read_table, table_names
 from kdlsr.tables.schema import Table
 

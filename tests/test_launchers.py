@@ -1,25 +1,34 @@
 """Ray and submitit as a user has them: the serial launcher's results, whatever dies."""
 
+import contextlib
+import importlib.util
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
-from conftest import TINY, environment, train_command
-from hydra.core.global_hydra import GlobalHydra
+from conftest import REPOSITORY, TINY, environment, train_command
 
 from kdlsr.config import UserError
-from kdlsr.runs.launch import _is_installed, configure_launcher
-from kdlsr.runs.launchers import _gpus_of
+from kdlsr.config.overrides import Overrides
+from kdlsr.runs.executors import Job, configure_executor
+from kdlsr.runs.executors.job import worker_of
+from kdlsr.runs.executors.on_submitit import (
+    LocalProcesses,
+    LocalSettings,
+    OfSubmitit,
+    SlurmArray,
+)
 from kdlsr.runs.owner import current_holder, living_holder
 
-PLUGINS = {"ray": "hydra_ray_launcher", "local": "hydra_submitit_launcher"}
+PACKAGES = {"ray": "ray", "local": "submitit"}
 TABLE = ["table=quickstart", "profile=smoke", "methods=[kd]", "forms=[as_written]"]
 SMALL = [*TABLE, "controls=false", "dataset.subset=256"]
 # Runs that take some seconds, in which something can happen to them.
@@ -29,11 +38,11 @@ WAIT_S = 120
 
 @pytest.fixture(params=["local", "ray"])
 def cluster(request: pytest.FixtureRequest) -> list[str]:
-    """A launcher's overrides; skipped without its plugin, unless the environment forbids it."""
+    """A launcher's overrides; skipped without its package, unless the environment forbids it."""
     name: str = request.param
-    if not _is_installed(PLUGINS[name]):
-        assert not os.environ.get("KDLSR_REQUIRE_LAUNCHERS"), f"{PLUGINS[name]} is not installed"
-        pytest.skip(f"{PLUGINS[name]} is not installed (extras: ray, slurm)")
+    if importlib.util.find_spec(PACKAGES[name]) is None:
+        assert not os.environ.get("KDLSR_REQUIRE_LAUNCHERS"), f"{PACKAGES[name]} is not installed"
+        pytest.skip(f"{PACKAGES[name]} is not installed (extras: ray, slurm)")
     # Two runs at once, on a Ray of their own, on any machine.
     own = ["hydra.launcher.ray.init.address=local", "hydra.launcher.ray.init.num_cpus=2"]
     return [f"+cluster={name}", *(own if name == "ray" else [])]
@@ -140,13 +149,105 @@ def test_sigterm_ends_all_that_runs_and_the_same_command_goes_on(
 def test_a_launcher_that_is_not_installed_says_what_installs_it(
     monkeypatch: pytest.MonkeyPatch, override: str, extra: str
 ) -> None:
-    monkeypatch.setattr("kdlsr.runs.launch.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("kdlsr.runs.executors.choice.importlib.util.find_spec", lambda name: None)
     told = rf"^hydra/launcher={extra}.*: not installed; pip install 'kdlsr\[{extra}\]'$"
-    try:
-        with pytest.raises(UserError, match=told.replace("=slurm", "=submitit_")):
-            configure_launcher(["dataset=digits", override], "train")
-    finally:
-        GlobalHydra.instance().clear()
+    with pytest.raises(UserError, match=told.replace("=slurm", "=submitit_")):
+        configure_executor(Overrides.parse(["dataset=digits", override]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["hydra/launcher=joblib"], "joblib: no such option; known: basic, ray, submitit_local"),
+        (["hydra.launcher={kind:joblib}"], "none of kdlsr's; known: basic, submitit_local"),
+        (["+hydra.launcher.n_jobs=2"], "unknown key hydra.launcher.n_jobs; basic has no settings"),
+        (["+cluster=local", "hydra.launcher.timeout_min=0"], "timeout_min=0 is not possible"),
+        (["+cluster=local", "+hydra.launcher.qos=x"], "unknown key hydra.launcher.qos"),
+        (["+cluster=slurm", "hydra.launcher.partion=x"], "hydra.launcher.partion"),
+        (["+cluster=ray", "+hydra.launcher.ray.remote.num_cpu=1"], "nearest: num_cpus"),
+    ],
+)
+def test_what_no_executor_of_ours_has_is_refused_in_one_line(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        configure_executor(Overrides.parse(overrides))
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_slurm_is_told_what_the_config_says(tmp_path: Path) -> None:
+    """submitit's own names for it; nothing is submitted."""
+    submitit = pytest.importorskip("submitit")
+    told = ["partition=gpu", "gres=gpu:1", "setup=[module load cuda]", "max_num_timeout=7"]
+    chosen = ["+cluster=slurm", f"output_dir={tmp_path}", *(f"hydra.launcher.{o}" for o in told)]
+    array = configure_executor(Overrides.parse(chosen))
+    assert isinstance(array, SlurmArray)
+    with patch.object(submitit, "AutoExecutor") as executor:
+        executor.return_value.map_array.return_value = []
+        array.run(print, [])
+    folder = f"{tmp_path}/hydra/submitit/%j"
+    executor.assert_called_once_with(folder, cluster="slurm", slurm_max_num_timeout=7)
+    parameters = executor.return_value.update_parameters.call_args.kwargs
+    assert (
+        parameters.items()
+        >= {
+            "name": "kdlsr",
+            "cpus_per_task": 4,
+            "slurm_partition": "gpu",
+            "slurm_gres": "gpu:1",
+            "slurm_setup": ["module load cuda"],
+            "slurm_array_parallelism": 64,
+        }.items()
+    )
+    accepted = {"name", "nodes", "tasks_per_node", "cpus_per_task", "gpus_per_node", "mem_gb"}
+    accepted |= {"timeout_min", "stderr_to_stdout"}
+    assert all(name in accepted or name.startswith("slurm_") for name in parameters)
+
+
+def test_a_job_that_is_queued_again_is_the_same_job() -> None:
+    pytest.importorskip("submitit")
+    job = Job(Overrides.parse(["seed=1"]), keep_epochs=(2,), until=3, only_teaches=True)
+    call = OfSubmitit(worker_of(print, 2), ends_at_sigterm=False)
+    delayed = pickle.loads(pickle.dumps(call)).checkpoint(pickle.loads(pickle.dumps(job)))
+    assert (delayed.function, delayed.args) == (call, (job,))
+
+
+def _explode(job: Job) -> None:
+    raise OSError(28, "No space left on device", str(job.overrides.get("seed")))
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a worker import this file, whose functions it is to call."""
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{REPOSITORY}")
+
+
+@pytest.mark.usefixtures("importable")
+@pytest.mark.parametrize("overrides", [[], ["+cluster=local"]])
+def test_the_reason_of_a_failure_is_never_lost(tmp_path: Path, overrides: list[str]) -> None:
+    if overrides:
+        pytest.importorskip("submitit")
+    given = Overrides.parse([*overrides, f"output_dir={tmp_path}"])
+    jobs = [Job(Overrides.parse([f"seed={seed}"])) for seed in (0, 1)]
+    crashes = configure_executor(given).run(_explode, jobs)
+    assert [crash.job for crash in sorted(crashes, key=str)] == jobs
+    assert all("No space left on device" in str(crash) for crash in crashes)
+    assert "(the job seed=0)" in str(min(crashes, key=str))
+
+
+def _tell_cores(job: Job) -> None:
+    Path(f"cores-{job.overrides.get('seed')}").write_text(str(job.cores))
+
+
+@pytest.mark.usefixtures("importable")
+def test_a_job_knows_its_cores_and_where_the_command_was_typed(tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    given = ["+cluster=local", f"output_dir={tmp_path}/outputs", "hydra.launcher.cpus_per_task=2"]
+    executor = configure_executor(Overrides.parse(given))
+    with contextlib.chdir(tmp_path):
+        assert executor.run(_tell_cores, [Job(Overrides.parse(["seed=3"]))]) == []
+    assert (tmp_path / "cores-3").read_text() == "2"
 
 
 @pytest.mark.parametrize(
@@ -162,5 +263,5 @@ def test_local_jobs_take_the_visible_gpus_in_turn(
     monkeypatch: pytest.MonkeyPatch, visible: str, asked: int | None, seen: list[tuple[int, ...]]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    launcher = SimpleNamespace(params={"gpus_per_node": asked})
-    assert [_gpus_of(launcher, place)["visible_gpus"] for place in range(3)] == seen
+    local = LocalProcesses(LocalSettings(submitit_folder="x", gpus_per_node=asked))
+    assert [local.gpus_of(place)["local_visible_gpus"] for place in range(3)] == seen

@@ -13,12 +13,11 @@ import reference_losses as reference
 import torch
 import yaml
 from conftest import step_of
-from hydra import compose, initialize_config_dir
 from torch import Tensor
 from torch.nn import functional as F
 
 from kdlsr.config import UserError
-from kdlsr.config.compose import shipped_folder
+from kdlsr.config.compose import compose_config, shipped_folder
 from kdlsr.losses import Loss, Terms, build_loss, equivalent_lsr, losses
 from kdlsr.losses.kd import distillation
 from kdlsr.losses.lsr import smoothed_cross_entropy
@@ -654,23 +653,15 @@ def test_config_file_holds_the_defaults_of_its_class(file: Path) -> None:
     build_loss(file.stem, content, 10)
 
 
-def _compose(folder: Path, *overrides: str) -> Any:
-    (folder / "main.yaml").write_text("defaults: [{teacher: none}, {loss: ce}, _self_]\n")
-    search = f"hydra.searchpath=[file://{shipped_folder('conf')}]"
-    with initialize_config_dir(str(folder), version_base="1.3"):
-        return compose("main", overrides=[search, *overrides])
+def test_self_training_selects_its_teacher_by_itself() -> None:
+    config = compose_config(["loss=tfkd_self", "loss.tau=20"])
+    assert config["teacher"]["name"] == "self"
+    assert config["loss"] == _defaults("tfkd_self") | {"name": "tfkd_self", "tau": 20}
 
 
-def test_self_training_selects_its_teacher_by_itself(tmp_path: Path) -> None:
-    config = _compose(tmp_path, "loss=tfkd_self", "loss.tau=20")
-    assert config.teacher.name == "self"
-    assert set(config) == {"teacher", "loss"}
-    assert dict(config.loss) == _defaults("tfkd_self") | {"name": "tfkd_self", "tau": 20}
-
-
-def test_a_teacher_chosen_by_the_user_wins_over_self_trainings(tmp_path: Path) -> None:
-    assert _compose(tmp_path, "loss=tfkd_self", "teacher=none").teacher.name == "none"
-    assert _compose(tmp_path, "loss=kd").teacher.name == "none"
+def test_a_teacher_chosen_by_the_user_wins_over_self_trainings() -> None:
+    assert compose_config(["loss=tfkd_self", "teacher=none"])["teacher"]["name"] == "none"
+    assert compose_config(["loss=kd"])["teacher"]["name"] == "none"
 
 
 def test_kd_accepts_a_released_row_given_as_integers() -> None:

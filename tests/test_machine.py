@@ -8,7 +8,7 @@ from kdlsr.machine import cores as machine_cores
 from kdlsr.machine import device
 from kdlsr.machine.cores import default_threads
 from kdlsr.machine.device import computing, resolve_device, resolve_precision
-from kdlsr.runs.launch import cores_per_job
+from kdlsr.runs.sweep import cores_per_job
 
 CPU = torch.device("cpu")
 
@@ -52,7 +52,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_jobs_that_run_at_once_share_the_cores(
     monkeypatch: pytest.MonkeyPatch, launcher: dict[str, object], cores: int | None
 ) -> None:
-    monkeypatch.setattr("kdlsr.runs.launch.available_cores", lambda: 8)
+    monkeypatch.setattr("kdlsr.runs.sweep.available_cores", lambda: 8)
     monkeypatch.setattr(machine_cores, "available_cores", lambda: 8)
     assert cores_per_job(launcher) == cores
     assert default_threads(False, cores) == (cores or 8)

@@ -9,13 +9,15 @@ import yaml
 from made_runs import make_complete, make_failed
 
 from kdlsr.config import UserError
-from kdlsr.config.compose import compose_config, config_folders, register_model_teachers
+from kdlsr.config.compose import compose_config
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.runs.execute import store_of
+from kdlsr.runs.executors import Crash, Job, JobFunction
 from kdlsr.runs.plan import plan_run
 from kdlsr.tables.launching import carry_out, states
-from kdlsr.tables.planning import Plan, PlannedJob, Request, plan_tables
+from kdlsr.tables.plan import Plan, PlannedJob, Request
+from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import find_tables, read_profile, read_table
 from kdlsr.tables.schema import Profile
 from kdlsr.training.checkpoint import checkpoint_path
@@ -63,7 +65,6 @@ def write(tmp_path: Path) -> Any:
 @pytest.fixture
 def planned(write: Any, tmp_path: Path) -> Any:
     """Plans a table of the user's own at the size of its setting."""
-    register_model_teachers(config_folders())
 
     def plan(*cells: dict[str, Any], **request: Any) -> Plan:
         chosen = {"profile": Profile(name="paper", means="m"), "seeds": (0, 1)} | request
@@ -178,13 +179,12 @@ def test_a_teacher_is_the_run_of_its_own_baseline_row(planned: Any) -> None:
 
 @pytest.mark.parametrize("profile", ["paper", "quickstart"])
 def test_each_jobs_command_line_composes_to_the_run_that_was_planned(profile: str) -> None:
-    """Plans avoid Hydra; a launcher's jobs do not: both must name the same run."""
-    register_model_teachers(config_folders())
+    """Plans avoid Hydra; a executor's jobs do not: both must name the same run."""
     request = Request(_shipped_profile(profile), (3,))
     plan = plan_tables(find_tables("yuan2020/claims"), request)
     assert len(plan.jobs) > 30
     for job in plan.jobs:
-        assert plan_run(read_config(compose_config(job.command.texts()))).run_id == job.run.run_id
+        assert plan_run(job.job.config()).run_id == job.run.run_id
 
 
 def test_a_poor_teachers_epoch_is_scaled_to_the_schedule_and_kept(planned: Any) -> None:
@@ -194,7 +194,7 @@ def test_a_poor_teachers_epoch_is_scaled_to_the_schedule_and_kept(planned: Any) 
     assert epochs == {"r c as_released": 2, "r c as_written": 2, "r c standard": 2}  # 50 of 200
     teacher = next(job for job in plan.jobs if job.only_teaches)
     assert (teacher.keep, teacher.until) == ((2,), 2)
-    assert {Override("until", 2), Override("keep_epochs", [2])} <= set(teacher.command)
+    assert (teacher.job.until, teacher.job.keep_epochs) == (2, (2,))
 
 
 def test_a_teacher_that_is_needed_whole_is_not_stopped_but_keeps_the_epoch(planned: Any) -> None:
@@ -207,10 +207,10 @@ def test_a_complete_baseline_that_did_not_keep_an_epoch_makes_it_again(planned: 
     teacher = next(job for job in plan.jobs if job.only_teaches)
     _complete(teacher)
     assert teacher.state() == "incomplete"
-    assert Override("until", 2) in teacher.command
+    assert teacher.job.until == 2
 
 
-def test_a_complete_job_that_kept_its_epochs_has_a_command_too(planned: Any) -> None:
+def test_a_complete_job_that_kept_its_epochs_can_be_started_too(planned: Any) -> None:
     """It repeats nothing: it is the run itself."""
     teacher = next(job for job in planned(DE_KD, KD).jobs if job.only_teaches)
     _complete(teacher)
@@ -218,11 +218,10 @@ def test_a_complete_job_that_kept_its_epochs_has_a_command_too(planned: Any) -> 
     kept.mkdir(parents=True)
     checkpoint_path(kept, 2).touch()
     assert teacher.state() == "complete"
-    assert teacher.command.get("until") is None
+    assert teacher.job.until is None
 
 
 def test_tables_share_their_runs(write: Any, tmp_path: Path) -> None:
-    register_model_teachers(config_folders())
     tables = [read_table(write([cell], name)) for cell, name in ((KD, "one"), (DE_KD, "two"))]
     request = Request(Profile(name="paper", means="m"), (0,))
     apart = [len(plan_tables([table], request).jobs) for table in tables]
@@ -232,7 +231,6 @@ def test_tables_share_their_runs(write: Any, tmp_path: Path) -> None:
 
 
 def test_rows_that_become_the_same_run_are_run_once_in_a_mapped_profile() -> None:
-    register_model_teachers(config_folders())
     smoke = Request(_shipped_profile("smoke"), (0,))
     plan = plan_tables(find_tables("yuan2020/table1"), smoke)
     assert sum(len(cell.runs) for cell in plan.tables[0].cells) > 2 * len(plan.jobs)
@@ -274,16 +272,16 @@ def test_a_teacher_is_not_needed_once_all_its_students_are_complete(planned: Any
     assert states(plan)[teacher.run.run_id] == "not needed"
 
 
-class _Launcher:
-    """Stands for Hydra's: says what it was given, and ends each job as it is told to."""
+class _Executor:
+    """Says what it was given, and ends each job as it is told to."""
 
     def __init__(self, plan: Plan, fails: Sequence[str] = ()) -> None:
-        self.by_command = {tuple(job.command.texts()): job for job in plan.jobs}
+        self.planned = {planned.job: planned for planned in plan.jobs}
         self.fails = fails
         self.batches: list[list[PlannedJob]] = []
 
-    def launch(self, function: Any, jobs: Sequence[Sequence[str]]) -> list[str]:
-        found = [self.by_command[tuple(command)] for command in jobs]
+    def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
+        found = [self.planned[job] for job in jobs]
         self.batches.append(found)
         for job in found:
             (_fail if job.run.run_id in self.fails else _complete)(job)
@@ -295,13 +293,13 @@ def test_layers_are_launched_in_order_and_complete_runs_never_again(planned: Any
     done = [job for job in plan.jobs if job.layer == 0 and not job.only_teaches]
     for job in done:
         _complete(job)
-    launcher = _Launcher(plan)
-    outcome = carry_out(plan, launcher, lambda _: {}, lambda number, jobs: None)
-    launched = [job.run.run_id for batch in launcher.batches for job in batch]
+    executor = _Executor(plan)
+    outcome = carry_out(plan, executor, lambda _: {}, lambda number, jobs: None)
+    launched = [job.run.run_id for batch in executor.batches for job in batch]
     assert not {job.run.run_id for job in done} & set(launched)
-    assert [{job.layer for job in batch} for batch in launcher.batches] == [{0}, {1}]
+    assert [{job.layer for job in batch} for batch in executor.batches] == [{0}, {1}]
     assert outcome.unfinished == []
-    carry_out(plan, again := _Launcher(plan), lambda _: {}, lambda number, jobs: None)
+    carry_out(plan, again := _Executor(plan), lambda _: {}, lambda number, jobs: None)
     assert again.batches == []
 
 
@@ -310,11 +308,11 @@ def test_a_failure_stops_its_dependents_and_nothing_else(planned: Any) -> None:
     large = next(
         job for job in plan.jobs if Override("model.width", 8) in job.overrides and job.only_teaches
     )
-    launcher = _Launcher(plan, fails=[large.run.run_id])
-    outcome = carry_out(plan, launcher, lambda _: {}, lambda number, jobs: None)
+    executor = _Executor(plan, fails=[large.run.run_id])
+    outcome = carry_out(plan, executor, lambda _: {}, lambda number, jobs: None)
     held_up = {job.run.run_id for job in plan.jobs if job.teacher == large.run.run_id}
     assert held_up
     assert set(outcome.unfinished) == held_up | {large.run.run_id}
-    taught = [job.run.run_id for job in launcher.batches[1]]
+    taught = [job.run.run_id for job in executor.batches[1]]
     assert taught  # the students of the other teacher
     assert not held_up & set(taught)

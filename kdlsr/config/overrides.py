@@ -15,7 +15,7 @@ from typing import overload
 from kdlsr.config.compose import GROUPS, option
 from kdlsr.config.errors import UserError
 from kdlsr.config.fields import nearest
-from kdlsr.config.hydra_door import Sign, read_override
+from kdlsr.config.hydra_door import Sign, quoted, read_override
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MEANS_SOMETHING = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
@@ -25,6 +25,10 @@ _SPECIAL = re.compile(r"[\\()\[\]{}:=, \t]")
 
 class SeveralValues(UserError):
     """An override that stands for several values, where one is expected."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text} is several values; expected one")
+        self.text = text
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +57,7 @@ class Override:
         """
         sign, key, value, is_sweep = read_override(text)
         if is_sweep:
-            raise SeveralValues(f"{text} is several values; expected one")
+            raise SeveralValues(text)
         return cls(key, value, sign)
 
     @property
@@ -137,6 +141,10 @@ class Overrides(Sequence[Override]):
         named = set(self.only(*names))
         return Overrides(o for o in self._overrides if o not in named)
 
+    def set(self, key: str, value: object) -> "Overrides":
+        """Returns these and one more."""
+        return Overrides([*self._overrides, Override(key, value)])
+
     def texts(self) -> list[str]:
         """Returns each as Hydra's grammar reads it back."""
         return [o.text for o in self._overrides]
@@ -219,7 +227,7 @@ def write_value(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        return value if _reads_as_itself(value) else _quoted(value)
+        return value if _reads_as_itself(value) else quoted(value)
     if isinstance(value, Mapping):
         pairs = (f"{_written_key(str(k))}:{write_value(v)}" for k, v in value.items())
         return "{" + ",".join(pairs) + "}"
@@ -243,12 +251,6 @@ def _reads_as_itself(text: str) -> bool:
         return read_override(f"key={text}").value == text
     except UserError:
         return False
-
-
-def _quoted(text: str) -> str:
-    # Hydra reads a backslash as itself, but before a quote and at the very end.
-    escaped = re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ("\\" if m[2] else "") + m[2], text)
-    return f'"{escaped}"'
 
 
 _HAS_FILTER = re.compile(r"""\[?[^\[\]{}"']*=[^\[\]{}"']*\]?""")

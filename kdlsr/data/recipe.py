@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from kdlsr.config import UserError, build, nearest
 from kdlsr.config.compose import config_folders
 from kdlsr.config.inputs import InputSpec
 from kdlsr.config.schema import ListedStep
+from kdlsr.config.yaml_file import read_any_yaml
 from kdlsr.data.draws import Rows
 from kdlsr.data.places import Floats, Places
 from kdlsr.data.view_steps import PixelStep, SpatialStep, ViewStep, view_steps
@@ -135,10 +135,7 @@ def _recipe_named(name: str, folders: tuple[Path, ...]) -> ViewRecipe:
     files = {f.stem: f for folder in reversed(folders) for f in (folder / "views").glob("*.yaml")}
     if name not in files:
         raise UserError(f"dataset.views={name}: no such option{nearest(name, files)}")
-    try:
-        listed = yaml.safe_load(files[name].read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{files[name]}: {' '.join(str(error).split())}") from error
+    listed = read_any_yaml(files[name])
     if not isinstance(listed, list):
         raise UserError(f"{files[name]} is no list of view steps")
     return _recipe_of(listed, f"dataset.views={name}")

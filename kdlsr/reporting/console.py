@@ -1,16 +1,16 @@
 """The terminal: a run's result, and a sweep's cells with what is not complete."""
 
-import shlex
 import statistics
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
+from kdlsr.config.overrides import Override
 from kdlsr.metrics import Metrics
-from kdlsr.runs.launch import Job, job_result, job_status
 from kdlsr.runs.plan import Run
 from kdlsr.runs.result import PROTOCOLS, RunResult
+from kdlsr.runs.sweep import SweptRun
 
 
 def print_result(console: Console, run: Run, result: RunResult) -> None:
@@ -37,9 +37,9 @@ def _figures(test: Metrics) -> list[str]:
     return [f"{test.top1:.2f}", top5, f"{test.nll:.4f}", f"{test.ece:.4f}"]
 
 
-def print_sweep(console: Console, jobs: Sequence[Job]) -> int:
+def print_sweep(console: Console, jobs: Sequence[SweptRun]) -> int:
     """Prints a sweep's cells, then which jobs failed and how to run those; returns how many."""
-    cells: dict[str, list[Job]] = {}
+    cells: dict[str, list[SweptRun]] = {}
     for job in jobs:
         cells.setdefault(job.run.cell_id, []).append(job)
     common = set.intersection(*(set(job.overrides) for job in jobs))
@@ -51,20 +51,19 @@ def print_sweep(console: Console, jobs: Sequence[Job]) -> int:
     for protocol in shown:
         table.add_column(protocol, justify="right")
     for members in cells.values():
-        results = [r for r in map(job_result, members) if r and r.status == "complete"]
+        results = [r for r in (m.result() for m in members) if r and r.status == "complete"]
         values = [_mean_and_deviation(results, protocol) for protocol in shown]
         table.add_row(_cell_name(members[0], common), str(len(results)), *values)
     console.print(table)
     return _print_unfinished(console, jobs)
 
 
-def _cell_name(job: Job, common: set[str]) -> str:
+def _cell_name(job: SweptRun, common: set[Override]) -> str:
     """Names a cell by its row, or by its overrides that are not common to all jobs."""
     if job.row is not None:
         return job.row
-    seeds = ("seed=", "init_seed=", "data_seed=")
-    own = [o for o in job.overrides if o not in common and not o.startswith(seeds)]
-    return " ".join(own) or job.run.cell_id
+    kept = job.overrides.without("seed", "init_seed", "data_seed")
+    return " ".join(str(o) for o in kept if o not in common) or job.run.cell_id
 
 
 def _mean_and_deviation(results: Sequence[RunResult], protocol: str) -> str:
@@ -75,14 +74,13 @@ def _mean_and_deviation(results: Sequence[RunResult], protocol: str) -> str:
     return f"{statistics.fmean(values):.2f}{deviation}"
 
 
-def _print_unfinished(console: Console, jobs: Sequence[Job]) -> int:
-    unfinished = [job for job in jobs if job_status(job) != "complete"]
+def _print_unfinished(console: Console, jobs: Sequence[SweptRun]) -> int:
+    unfinished = [job for job in jobs if job.status() != "complete"]
     for job in unfinished:
-        result = job_result(job)
+        result = job.result()
         reason = result.error if result else "ended without a result (killed?)"
-        console.print(f"{job_status(job)}: {job.run.run_id}: {reason}", markup=False, style="red")
-        overrides = " ".join(shlex.quote(o) for o in job.overrides)
-        console.print(f"  python -m kdlsr.train {overrides}", markup=False)
+        console.print(f"{job.status()}: {job.run.run_id}: {reason}", markup=False, style="red")
+        console.print(f"  {job.command}", markup=False, soft_wrap=True)
     if unfinished:
         console.print(f"{len(unfinished)} of {len(jobs)} runs are not complete", style="red")
     return len(unfinished)

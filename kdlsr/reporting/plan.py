@@ -10,7 +10,7 @@ from kdlsr.config.compose import relative_to_here
 from kdlsr.runs.execute import store_of
 from kdlsr.tables.estimate import Times, epochs_left, known_times
 from kdlsr.tables.launching import DONE, states
-from kdlsr.tables.planning import JobState, Plan, PlannedJob
+from kdlsr.tables.plan import JobState, Plan, PlannedJob
 
 
 def print_plan(console: Console, plan: Plan) -> None:

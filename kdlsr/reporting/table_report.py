@@ -8,7 +8,7 @@ from kdlsr.reporting.summarise import summarise
 from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import card_of, resolved_config
-from kdlsr.tables.planning import JobState, PlannedCell, PlannedTable
+from kdlsr.tables.plan import JobState, PlannedCell, PlannedTable
 
 
 def report_table(

@@ -14,7 +14,7 @@ from typing import Any
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run, resolved_config
 from kdlsr.runs.store import Store
-from kdlsr.tables.planning import PlannedJob
+from kdlsr.tables.plan import PlannedJob
 
 Likeness = tuple[str, ...]
 

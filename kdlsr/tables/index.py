@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
 from kdlsr.config import UserError
 from kdlsr.config.compose import shipped_folder
 from kdlsr.config.overrides import Overrides
+from kdlsr.config.yaml_file import read_yaml
 from kdlsr.files import write_whole
 from kdlsr.runs.plan import Run
-from kdlsr.tables.planning import PlannedJob, Request, plan_tables
+from kdlsr.tables.plan import PlannedJob, Request
+from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import read_profile, read_setting, read_table, table_names
 from kdlsr.tables.schema import Profile, Setting, Table
 
@@ -121,7 +121,7 @@ def profile_named(name: str) -> Profile:
     path = shipped_folder("conf") / "profile" / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"profile={name}: no such file in {path.parent}")
-    return read_profile(yaml.safe_load(path.read_text()))
+    return read_profile(read_yaml(path))
 
 
 def gpu_hours(job: PlannedJob, setting: Setting) -> float | None:

@@ -2,19 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from kdlsr.runs.launchers import JobFunction
-from kdlsr.tables.planning import JobState, Plan, PlannedJob
+from kdlsr.runs.executors import Executor, JobFunction
+from kdlsr.tables.plan import JobState, Plan, PlannedJob
 
 DONE: tuple[JobState, ...] = ("complete", "not needed")
 WILL_RUN: tuple[JobState, ...] = ("failed", "incomplete", "not started")
-
-
-class Launches(Protocol):
-    """What starts jobs, each a list of overrides, and waits for them: Hydra's launcher."""
-
-    def launch(self, function: JobFunction, jobs: Sequence[Sequence[str]]) -> list[str]: ...
 
 
 @dataclass
@@ -23,7 +16,7 @@ class Outcome:
 
     Attributes:
         states: by run_id.
-        crashes: what a launcher said of jobs whose process died.
+        crashes: what is known of jobs that ended without a record of why.
     """
 
     states: dict[str, JobState] = field(default_factory=dict)
@@ -37,7 +30,7 @@ class Outcome:
 
 def carry_out(
     plan: Plan,
-    launcher: Launches,
+    executor: Executor,
     function: JobFunction,
     announce: Callable[[int, Sequence[PlannedJob]], None],
 ) -> Outcome:
@@ -45,8 +38,8 @@ def carry_out(
 
     Args:
         plan: tables and jobs.
-        launcher: starts the jobs of one layer and returns when all have ended.
-        function: what a job does with its composed config.
+        executor: runs the jobs of one layer and returns when all have ended.
+        function: what is done with a job.
         announce: told the number of a layer and the jobs that are about to start.
     """
     outcome = Outcome()
@@ -55,7 +48,9 @@ def carry_out(
         ready = [job for job in layer if found[job.run.run_id] in WILL_RUN]
         if ready:
             announce(number, ready)
-            outcome.crashes += launcher.launch(function, [job.command.texts() for job in ready])
+            jobs = {planned.job: planned for planned in ready}
+            crashes = executor.run(function, list(jobs))
+            outcome.crashes += [str(c) for c in crashes if jobs[c.job].state() != "failed"]
     outcome.states = states(plan)
     return outcome
 

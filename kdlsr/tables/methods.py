@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
-
-from kdlsr.config import Registry, UserError, build, nearest
+from kdlsr.config import Registry, UserError, nearest
 from kdlsr.config.compose import option, shipped_folder
+from kdlsr.config.fields import convert
+from kdlsr.config.yaml_file import read_yaml
 
 if TYPE_CHECKING:
     from kdlsr.losses import Loss
@@ -82,9 +82,8 @@ def _losses() -> "Registry[type[Loss]]":
 
 @functools.cache
 def _named_methods() -> dict[str, Method]:
-    text = (shipped_folder("experiments") / FILE).read_text()
-    named = yaml.safe_load(text)
-    return {name: build(Method, values, f"{FILE}.{name}") for name, values in named.items()}
+    named = read_yaml(shipped_folder("experiments") / FILE)
+    return {name: convert(values, Method, f"{FILE}.{name}") for name, values in named.items()}
 
 
 def find_method(name: str, where: str = "method") -> Method:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kdlsr.config import UserError, build, nearest
 from kdlsr.config.compose import relative_to_here, shipped_folder
 from kdlsr.config.schema import gather_options
+from kdlsr.config.yaml_file import read_yaml
 from kdlsr.tables import methods
 from kdlsr.tables.schema import Cell, Profile, Setting, Table
 
@@ -114,17 +113,5 @@ def read_setting(name: str) -> Setting:
 def _with_name(name: str) -> dict[str, Any]:
     if name.endswith(SUFFIX):
         path = relative_to_here(name)
-        return {"name": path.stem} | _read_yaml(path)
-    return {"name": name} | _read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise UserError(f"{path.name}: no such file in {path.parent}")
-    try:
-        values = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping")
-    return values
+        return {"name": path.stem} | read_yaml(path)
+    return {"name": name} | read_yaml(shipped_folder("experiments") / f"{name}{SUFFIX}")

@@ -33,7 +33,8 @@ from kdlsr.config.schema import ScheduleConfig
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
-from kdlsr.tables.planning import Request, plan_tables
+from kdlsr.tables.plan import Request
+from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.schema import Cell, Profile, Table
 from kdlsr.training.fit import Task, fit, train_epoch
 from kdlsr.training.learner import Learner

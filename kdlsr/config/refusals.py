@@ -1,0 +1,47 @@
+"""What Hydra and OmegaConf say in several lines, said in one, with what is near."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from kdlsr.config.fields import nearest
+
+
+def one_line(text: str, cause: str, options: Callable[[str], Iterable[str]]) -> str:
+    """Returns an error's line.
+
+    Args:
+        text: what Hydra or OmegaConf say.
+        cause: what they say was the cause; "" where there is none.
+        options: the names of a group's options.
+    """
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if missing:
+        group, name = missing.groups()
+        return f"{group}={name}: no such option{nearest(name, options(group))}"
+    unknown = re.search(r"Could not override '([^']+)'", text)
+    if unknown:
+        return f"unknown key {unknown[1]}"
+    twice = re.search(r"Could not append to config[^']*'([^']+)'", text)
+    if twice:
+        return f"{twice[1]} is there already: drop the + before it"
+    ambiguous = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if ambiguous:
+        return f"{ambiguous[1]} is several values; expected one"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines += [line.strip() for line in cause.splitlines()[:1]]
+    return "; ".join(lines[:2])
+
+
+def unknown_key(key: str, known: object) -> str:
+    """Says that a dotted key is not there, and which are near.
+
+    Args:
+        key: as it was given.
+        known: nested plain values, in which it was looked for.
+    """
+    *parents, leaf = key.split(".")
+    prefix = "".join(f"{parent}." for parent in parents)
+    for parent in parents:
+        known = known.get(parent) if isinstance(known, Mapping) else None
+    names = known if isinstance(known, Mapping) else ()
+    return f"unknown key {key}{nearest(prefix + leaf, [f'{prefix}{name}' for name in names])}"

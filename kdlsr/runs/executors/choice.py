@@ -1,0 +1,60 @@
+"""Which executor a config's launcher means, strictly read."""
+
+import importlib.util
+from collections.abc import Mapping
+
+from kdlsr.config import UserError, build
+from kdlsr.config.compose import compose_config
+from kdlsr.config.overrides import Overrides
+from kdlsr.runs.executors.in_process import InProcess
+from kdlsr.runs.executors.job import Executor
+from kdlsr.runs.executors.on_ray import OnRay, RaySettings
+from kdlsr.runs.executors.on_submitit import (
+    LocalProcesses,
+    LocalSettings,
+    SlurmArray,
+    SlurmSettings,
+)
+
+KINDS = ("basic", "submitit_local", "submitit_slurm", "ray")
+# The package that a kind needs, and the extra of this project's that brings it.
+NEEDS = {
+    "ray": ("ray", "ray"),
+    "submitit_local": ("submitit", "slurm"),
+    "submitit_slurm": ("submitit", "slurm"),
+}
+WHERE = "hydra.launcher"
+
+
+def configure_executor(overrides: Overrides) -> Executor:
+    """Returns what runs jobs: `hydra/launcher=...`, `+cluster=...`.
+
+    Raises:
+        UserError: it is none of ours, not installed, or a setting of it is not possible.
+    """
+    settings = compose_config(overrides.texts(), with_hydra=True)["hydra"]
+    return choose_executor(settings["launcher"])
+
+
+def choose_executor(launcher: Mapping[str, object]) -> Executor:
+    """Reads the config of a launcher: `hydra/launcher=...` or `+cluster=...`.
+
+    Raises:
+        UserError: it is none of ours, not installed, or a setting of it is not possible.
+    """
+    settings = dict(launcher)
+    kind = settings.pop("kind", None)
+    if kind not in KINDS:
+        raise UserError(f"hydra/launcher: none of kdlsr's; known: {', '.join(KINDS)}")
+    package, extra = NEEDS.get(str(kind), (None, ""))
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(f"hydra/launcher={kind}: not installed; pip install 'kdlsr[{extra}]'")
+    if kind == "ray":
+        return OnRay(build(RaySettings, settings, WHERE))
+    if kind == "submitit_local":
+        return LocalProcesses(build(LocalSettings, settings, WHERE))
+    if kind == "submitit_slurm":
+        return SlurmArray(build(SlurmSettings, settings, WHERE))
+    if settings:
+        raise UserError(f"unknown key {WHERE}.{next(iter(settings))}; basic has no settings")
+    return InProcess()

@@ -1,0 +1,14 @@
+"""One job after the other, in this process."""
+
+from collections.abc import Sequence
+
+from kdlsr.runs.executors.job import Crash, Job, JobFunction, reason_of_failure
+
+
+class InProcess:
+    """Runs jobs here; each may use all cores."""
+
+    def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
+        """Runs each job in turn; an interruption ends the first and is passed on."""
+        reasons = [(job, reason_of_failure(function, job)) for job in jobs]
+        return [Crash(job, reason) for job, reason in reasons if reason is not None]

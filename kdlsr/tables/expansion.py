@@ -1,0 +1,224 @@
+"""From one table to its cells: each row in its forms, with controls, and the runs of each."""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import compose_config
+from kdlsr.config.inheritance import RECIPE
+from kdlsr.config.overrides import Override, Overrides
+from kdlsr.config.schema import read_config
+from kdlsr.data.prepare import facts_of
+from kdlsr.runs.plan import Run, plan_run, with_seed
+from kdlsr.tables.forms import Variant, forms_of
+from kdlsr.tables.methods import TeacherKind
+from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
+from kdlsr.tables.reading import read_setting
+from kdlsr.tables.schema import Cell, Paper, Table
+
+
+class Expansion:
+    """One table's cells, made one after the other: a cell's baseline is a cell too."""
+
+    def __init__(self, table: Table, request: Request) -> None:
+        self.table = table
+        self.request = request
+        self.setting = read_setting(table.setting)
+        profile = request.profile
+        own = self.setting.overrides if profile.overrides is None else profile.overrides
+        self.base = own + request.overrides
+        self.cells: dict[str, PlannedCell] = {}
+
+    def planned(self) -> PlannedTable:
+        """Returns the table with all cells that the request asks for."""
+        for name, paper in self.table.baselines.items():
+            self._baseline(name, None, paper)
+        for cell in self.table.cells:
+            if self.request.methods is None or cell.method in self.request.methods:
+                self._row(cell)
+        return PlannedTable(self.table, self.setting, self.request, tuple(self.cells.values()))
+
+    @functools.cached_property
+    def _config(self) -> dict[str, Any]:
+        return compose_config(self.base.texts())
+
+    @functools.cached_property
+    def _classes(self) -> int:
+        return facts_of(read_config(self._config).dataset).num_classes
+
+    def _network(self, name: str, role: str | None) -> Overrides:
+        """Returns what selects a network, or the one that stands in for it by role."""
+        profile, network = self.request.profile, self.setting.networks[name]
+        if profile.weak is None or profile.strong is None:
+            return network.overrides
+        return profile.weak if (role or network.role) == "weak" else profile.strong
+
+    def _recipe(self, name: str) -> Overrides:
+        """Returns the recipe of a network's own baseline row."""
+        profile, network = self.request.profile, self.setting.networks[name]
+        own = Overrides() if profile.weak else network.baseline_overrides
+        return _batch_size(profile.batch_size or network.batch_size) + own
+
+    def _label(self, name: str, role: str | None) -> str:
+        if self.request.profile.weak is None:
+            return name
+        return role or self.setting.networks[name].role
+
+    def _baseline(self, name: str, role: str | None, paper: Paper | None = None) -> str:
+        """Adds the baseline row of a network, once; returns its key."""
+        label = self._label(name, role)
+        key = f"baseline {label}"
+        if key not in self.cells:
+            loss = Overrides.of("loss", "ce", {})
+            overrides = self.base + self._network(name, role) + self._recipe(name) + loss
+            self.cells[key] = PlannedCell(
+                key=key,
+                group=None,
+                row=label,
+                column="Baseline",
+                name="baseline",
+                kind="baseline",
+                overrides=overrides,
+                runs=self._runs(overrides, key),
+                paper=paper if self.request.profile.weak is None else None,
+                grade=(paper.grade or self.table.grade) if paper else None,
+                note=self.setting.networks[name].note if not self.request.profile.weak else None,
+            )
+        return key
+
+    def _row(self, cell: Cell) -> None:
+        if cell.omitted is not None:
+            key = self._free_key(f"{cell.row} {cell.column}")
+            self._add(cell, key, Variant(cell.method, "method", ""), Overrides(), {}, None, ())
+            return
+        baseline = self._baseline(cell.network, cell.student_role)
+        for variant in forms_of(cell, self._classes, self.request.forms):
+            wanted = variant.controls if self.request.controls else ()
+            controls = [self._control(cell, control, baseline) for control in wanted]
+            self._variant(cell, variant, baseline, tuple(dict.fromkeys(controls)))
+
+    def _variant(
+        self, cell: Cell, variant: Variant, baseline: str, controls: tuple[str, ...]
+    ) -> None:
+        key = self._free_key(f"{cell.row} {cell.column} {variant.name}")
+        overrides = self._student(cell, variant)
+        runs = self._runs(overrides, key)
+        self._add(cell, key, variant, overrides, runs, baseline, controls)
+
+    def _control(self, cell: Cell, variant: Variant, baseline: str) -> str:
+        """Adds a control cell unless it is there already, or is the baseline; returns its key."""
+        overrides = self._student(cell, variant)
+        runs = self._runs(overrides, f"{cell.row}: {variant.name}")
+        ids = {run.run_id for run in runs.values()}
+        for key, known in self.cells.items():
+            if known.runs and {run.run_id for run in known.runs.values()} == ids:
+                return key
+        label = self._label(cell.network, cell.student_role)
+        variant = dataclasses.replace(variant, name=variant.name + self._own_batch(cell))
+        key = self._free_key(f"control {label} {variant.name}")
+        self._add(cell, key, variant, overrides, runs, baseline, ())
+        return key
+
+    def _own_batch(self, cell: Cell) -> str:
+        """Says the batch size of a row where it is not that of its network's baseline."""
+        usual = self.setting.networks[cell.network].batch_size
+        batch_size = cell.batch_size or usual
+        mapped = self.request.profile.batch_size is not None
+        return "" if mapped or batch_size == usual else f", batch {batch_size}"
+
+    def _add(
+        self,
+        cell: Cell,
+        key: str,
+        variant: Variant,
+        overrides: Overrides,
+        runs: Mapping[int, Run],
+        baseline: str | None,
+        controls: tuple[str, ...],
+    ) -> None:
+        is_method = variant.kind == "method"
+        paper = cell.paper if is_method else None
+        epoch = variant.teacher_epoch
+        self.cells[key] = PlannedCell(
+            key=key,
+            group=cell.group if is_method else None,
+            row=cell.row if is_method else self._label(cell.network, cell.student_role),
+            column=cell.column if is_method else "Control",
+            name=variant.name,
+            kind=variant.kind,
+            overrides=overrides,
+            runs=runs,
+            baseline=baseline,
+            controls=controls,
+            paper=paper,
+            grade=(paper.grade or self.table.grade) if paper else None,
+            published_epoch=epoch if isinstance(epoch, int) else None,
+            note=cell.note if is_method else None,
+            omitted=cell.omitted,
+        )
+
+    def _free_key(self, wanted: str) -> str:
+        taken = (f"{wanted} ({number})" for number in itertools.count(2))
+        return wanted if wanted not in self.cells else next(k for k in taken if k not in self.cells)
+
+    def _student(self, cell: Cell, variant: Variant) -> Overrides:
+        """Returns the overrides of one variant of a row, without the seed."""
+        profile, network = self.request.profile, self.setting.networks[cell.network]
+        start = [Override("start", "teacher")] if variant.start_from_teacher else []
+        return (
+            self.base
+            + self._network(cell.network, cell.student_role)
+            + _batch_size(profile.batch_size or cell.batch_size or network.batch_size)
+            + (Overrides() if profile.weak else cell.overrides)
+            + self._teacher(cell, variant)
+            + Overrides.of("loss", variant.loss, variant.options)
+            + start
+        )
+
+    def _teacher(self, cell: Cell, variant: Variant) -> Overrides:
+        """Returns the teacher of a variant, pinned to its own baseline row."""
+        if variant.teacher == "none":
+            return Overrides()
+        name, pinned = self._teacher_network(cell, variant.teacher)
+        options: dict[str, object] = {"epoch": self._epoch(variant.teacher_epoch)}
+        if pinned:
+            options["overrides"] = pinned.texts()
+        return Overrides.of("teacher", name, options)
+
+    def _teacher_network(self, cell: Cell, kind: TeacherKind) -> tuple[str, Overrides]:
+        """Returns a teacher's name, and what pins it to its own baseline row."""
+        asked = self.request.overrides.only(*RECIPE)
+        if kind == "self":
+            return "self", self._recipe(cell.network) + asked
+        assert cell.teacher is not None
+        network = self._network(cell.teacher, cell.teacher_role)
+        name, recipe = str(network.get("model")), self._recipe(cell.teacher) + asked
+        if name == "timm":  # as a teacher's name, timm means pretrained weights
+            return "self", network + recipe
+        return name, Overrides(o for o in network if o.key != "model") + recipe
+
+    def _epoch(self, published: int | str) -> int | str:
+        """Returns a teacher's epoch on this schedule: the same share of it, 1 at least."""
+        if isinstance(published, str) or published == 1:
+            return published
+        epochs = int(self._config["schedule"]["epochs"])
+        return max(1, round(published * epochs / self.setting.epochs))
+
+    def _runs(self, overrides: Overrides, where: str) -> dict[int, Run]:
+        planned = _planned_run(self._config, overrides, f"{self.table.name}: {where}")
+        return {seed: with_seed(planned, seed) for seed in self.request.seeds}
+
+
+def _batch_size(size: int) -> Overrides:
+    return Overrides([Override("schedule.batch_size", size)])
+
+
+def _planned_run(base: Mapping[str, Any], overrides: Overrides, where: str) -> Run:
+    """Plans a run from a composed base, as composing all of it would, but without Hydra."""
+    try:
+        return plan_run(read_config(overrides.apply_to(base)), overrides)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error

@@ -1,0 +1,170 @@
+"""What a plan is made of: tables, their cells, and the jobs that the cells need, in layers."""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kdlsr.config.overrides import NO_OVERRIDES, Overrides
+from kdlsr.config.schema import is_same_experiment
+from kdlsr.runs.execute import store_of
+from kdlsr.runs.executors import Job
+from kdlsr.runs.plan import Run
+from kdlsr.tables.schema import Paper, Profile, Setting, Table
+
+Kind = Literal["baseline", "method", "control"]
+JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asked for besides the tables.
+
+    Attributes:
+        profile: the size.
+        seeds: of the students.
+        forms: which forms of each method; None: all that its loss has.
+        methods: only rows of these methods; None: all.
+        controls: whether their controls are run too.
+        overrides: for every run, as on the command line of `kdlsr.train`.
+    """
+
+    profile: Profile
+    seeds: tuple[int, ...]
+    forms: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    controls: bool = True
+    overrides: Overrides = NO_OVERRIDES
+
+    @property
+    def is_published_size(self) -> bool:
+        """Whether the runs are the paper's: its own setting, nothing of it overridden."""
+        is_unchanged = all(is_same_experiment(override.key) for override in self.overrides)
+        return self.profile.overrides is None and is_unchanged
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """Runs that differ in the seed only, and what they are in a table.
+
+    Attributes:
+        key: unique in the table, readable.
+        group, row, column: its place in the paper's grid.
+        name: its form, `baseline`, or what it controls for.
+        kind: baseline, method or control.
+        overrides: of `kdlsr.train`, without the seed.
+        runs: by seed.
+        baseline: the key of the cell that it is compared with; None for a baseline.
+        controls: the keys of its control cells.
+        paper: the paper's value.
+        grade: of evidence, of that value.
+        published_epoch: De-KD's: the teacher's epoch as published.
+        note: what is to be known of it.
+        omitted: why it is not run at all.
+    """
+
+    key: str
+    group: str | None
+    row: str
+    column: str
+    name: str
+    kind: Kind
+    overrides: Overrides = NO_OVERRIDES
+    runs: Mapping[int, Run] = field(default_factory=dict)
+    baseline: str | None = None
+    controls: tuple[str, ...] = ()
+    paper: Paper | None = None
+    grade: str | None = None
+    published_epoch: int | None = None
+    note: str | None = None
+    omitted: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedTable:
+    """A table with the runs that each of its cells needs."""
+
+    table: Table
+    setting: Setting
+    request: Request
+    cells: tuple[PlannedCell, ...]
+
+    @property
+    def report_name(self) -> str:
+        """Where its report goes: below its own name, apart from other profiles' reports."""
+        profile = self.request.profile.name
+        is_own = profile == self.table.profile
+        return self.table.name if is_own else f"{self.table.name}-{profile}"
+
+
+@dataclass(frozen=True)
+class PlannedJob:
+    """One run to be brought to completion, or so far as it has to teach.
+
+    Attributes:
+        run: what is trained.
+        until: the epoch up to which it is needed, where no cell needs it whole.
+        keep: the epochs at which it teaches.
+        layer: 0 where it needs no other job.
+        teacher: the run_id that it waits for.
+        only_teaches: whether no cell of any table is made of it.
+    """
+
+    run: Run
+    until: int | None
+    keep: tuple[int, ...]
+    layer: int
+    teacher: str | None
+    only_teaches: bool
+
+    @property
+    def overrides(self) -> Overrides:
+        """What selects the run, of `kdlsr.train`."""
+        return self.run.command
+
+    def state(self) -> JobState:
+        """Returns how far the job is, as the store has it."""
+        status = store_of(self.run.config).run(self.run.run_id).status()
+        if self.until is not None and not self._missing():
+            return "complete"
+        if status == "complete" and self._missing():
+            return "incomplete"  # an epoch that it did not keep is made again
+        return status
+
+    def _missing(self) -> list[int]:
+        """Returns the epochs at which it is to teach and that no checkpoint holds."""
+        store = store_of(self.run.config)
+        return [e for e in self.keep if store.find_checkpoint(self.run.run_id, e) is None]
+
+    def can_teach(self) -> bool:
+        """Whether those that wait for it can start; they make an epoch again that is missing."""
+        return _is_complete(self.run) or (self.until is not None and not self._missing())
+
+    @property
+    def job(self) -> Job:
+        """What an executor starts.
+
+        The precision is told, for `auto` may mean another one where the job runs.
+        """
+        until, missing = self.until, self._missing()
+        if until is None and missing and _is_complete(self.run):
+            until = max(missing)  # only to make an epoch again
+        told = self.overrides.set("precision", self.run.precision)
+        return Job(told, self.keep, until, self.only_teaches)
+
+
+def _is_complete(run: Run) -> bool:
+    return store_of(run.config).run(run.run_id).is_complete()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Tables and the jobs that their cells need, each once, in the order of dependency."""
+
+    tables: tuple[PlannedTable, ...]
+    layers: tuple[tuple[PlannedJob, ...], ...]
+
+    @property
+    def jobs(self) -> list[PlannedJob]:
+        """All jobs, layer by layer."""
+        return list(itertools.chain.from_iterable(self.layers))

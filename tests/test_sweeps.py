@@ -1,0 +1,103 @@
+"""`-m`: what a sweep stands for, planned before anything starts; and what is printed to copy."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from kdlsr.config import UserError
+from kdlsr.config.command_line import read_command_line
+from kdlsr.runs.sweep import SweptRun, plan_sweep
+
+DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
+
+
+def _overrides(*typed: str) -> list[str]:
+    runs = plan_sweep([*DIGITS, *typed]).runs
+    given = {*DIGITS, *typed}
+    return [" ".join(t for t in run.overrides.texts() if t not in given) for run in runs]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["seed=0,1"], ["seed=0", "seed=1"]),
+        (["seed=range(2)"], ["seed=0", "seed=1"]),
+        (["seed=choice(3,1)"], ["seed=3", "seed=1"]),
+        (["model=glob(resnet*,exclude=resnet1*)"], ["model=resnet20", "model=resnet50", ""]),
+        (["loss=ce,lsr", "seed=0,1"],
+         ["loss=ce seed=0", "loss=ce seed=1", "loss=lsr seed=0", "loss=lsr seed=1"]),
+        (["loss=lsr", "loss.alpha=0.1,0.2"], ["loss.alpha=0.1", "loss.alpha=0.2"]),
+        (["schedule.milestones=[1,2],[3]"],
+         ["schedule.milestones=[1,2]", "schedule.milestones=[3]"]),
+        (["+sweep=tau_alpha", "loss=kd", "teacher=self", "loss.tau=3", "loss.alpha=0.5,0.9"],
+         ["loss.alpha=0.5", "loss.alpha=0.9"]),
+        (["rows={a: [], b: ['loss=lsr']}", "seed=0,1"],
+         ["seed=0", "seed=1", "loss=lsr seed=0", "loss=lsr seed=1"]),
+        (["+cluster=local", "hydra.launcher.timeout_min=5", "seed=0,0,1"], ["seed=0", "seed=1"]),
+    ],
+)  # fmt: skip
+def test_a_sweep_is_its_product(typed: list[str], expected: list[str]) -> None:
+    assert sorted(_overrides(*typed)) == sorted(expected)
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (["seed=interval(0,1)"], "seed=interval"),
+        (["seed=range(0)"], "there is no such value to sweep over"),
+        (["seed=0,-1"], r"seed=-1 .*\(in the job .*seed=-1\)"),
+        (["until=2"], "until stops one run before its end"),
+        (["hydra.launcher.timeout_min=1,2"], "how jobs are launched cannot be swept over"),
+        (["hydra/sweeper=nevergrad"], "hydra/sweeper=nevergrad: no such option"),
+        (["rows=[a]"], "rows must be a mapping"),
+        (["rows={a: loss}"], "rows.a='loss' is not possible; expected a list of overrides"),
+        (["rows={a: ['seed=1,2']}"], "rows.a: seed=1,2 is several values"),
+        (["loss=ce,kdd"], "loss=kdd: no such option; nearest: kd"),
+        (["loss.tua=1,2"], "unknown key loss.tua"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_starts(typed: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as refused:
+        plan_sweep([*DIGITS, *typed])
+    assert "\n" not in str(refused.value)
+
+
+def _again(run: SweptRun) -> list[SweptRun]:
+    """The runs that a printed command makes, once a shell has read it."""
+    _, _, _, *words = shlex.split(run.command)
+    line = read_command_line(words)
+    return plan_sweep(line.overrides).runs
+
+
+def test_what_is_printed_of_a_run_makes_that_run(tmp_path: Path) -> None:
+    """Of a search, whose file needs -m; of named rows; of values that a shell would take apart."""
+    root = f"output_dir='{tmp_path}/My Data (1)'"
+    teacher = "teacher.overrides=['loss=lsr','loss.alpha=0.2']"
+    sweeps = [
+        ["+sweep=tau_alpha", "loss=kd", "teacher=self", "loss.tau=1,4"],
+        ["loss=kd", "teacher=self", teacher, "seed=0,1"],
+        ["rows={a: [], b: ['loss=lsr']}", "seed=0,1"],
+    ]
+    for sweep in sweeps:
+        runs = plan_sweep([*DIGITS, root, *sweep]).runs
+        assert len(runs) > 1
+        for run in runs[:2]:
+            assert [again.run.run_id for again in _again(run)] == [run.run.run_id]
+
+
+def test_flags_and_overrides_come_in_any_order() -> None:
+    line = read_command_line(["seed=0,1", "-m", "loss=ce", "--cfg", "job", "--resolve"])
+    assert line.overrides == ("seed=0,1", "loss=ce")
+    assert (line.multirun, line.shows, line.helps) == (True, "--cfg", False)
+    assert line.flags == ("-m", "--cfg", "job", "--resolve")
+
+
+UNKNOWN = [["--bogus"], ["--cfg", "jib"], ["--experimental-rerun", "a.pkl"], ["--config-path", "a"]]
+
+
+@pytest.mark.parametrize("words", UNKNOWN)
+def test_a_flag_that_is_not_there_is_refused_in_one_line(words: list[str]) -> None:
+    with pytest.raises(UserError, match="--help says what there is") as refused:
+        read_command_line(words)
+    assert "\n" not in str(refused.value)
