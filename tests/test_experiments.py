@@ -340,7 +340,9 @@ def test_a_teacher_is_pinned_to_its_own_baseline_row() -> None:
     assert (student.config.schedule.batch_size, teacher.config.schedule.batch_size) == (64, 128)
     assert student.teacher is not None
     assert student.teacher.epoch == "best_test"
-    assert run_of(1, "ResNeXt29 / ResNet18", "Re-KD", "as_written").teacher_epoch == "last"
+    as_written = run_of(1, "ResNeXt29 / ResNet18", "Re-KD", "as_written").teacher
+    assert as_written is not None
+    assert as_written.epoch == "last"
 
 
 def test_de_kd_is_taught_after_epoch_51_as_released_and_50_as_written() -> None:
@@ -349,7 +351,9 @@ def test_de_kd_is_taught_after_epoch_51_as_released_and_50_as_written() -> None:
     teachers = [run_of(4, row, "De-KD", form).teacher for form in forms]
     epochs = [teacher.epoch for teacher in teachers if teacher]
     assert epochs == [51, 50]
-    assert run_of(4, "ResNet18 / MobileNetV2", "De-KD").teacher_epoch == 1
+    of_resnet18 = run_of(4, "ResNet18 / MobileNetV2", "De-KD").teacher
+    assert of_resnet18 is not None
+    assert of_resnet18.epoch == 1
 
 
 def test_the_plain_cnn_has_its_two_rates() -> None:

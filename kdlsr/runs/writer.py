@@ -4,6 +4,7 @@ Every write asks, immediately before it becomes visible, whether this process st
 """
 
 import io
+import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ import yaml
 from kdlsr.files import remove_abandoned, write_json, write_whole
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.identity import canonical
 from kdlsr.runs.owner import Ownership
 from kdlsr.runs.result import RunResult
 from kdlsr.training.checkpoint import checkpoint_path, prune, write_checkpoint
 from kdlsr.training.record import EpochRecord
+
+logger = logging.getLogger("kdlsr")
 
 # In which two sessions of a run must agree for the same bits to be promised.
 DECISIVE = ("device_type", "threads", "torch")
@@ -97,13 +101,20 @@ class RunWriter:
         sessions = self.folder.sessions("environment.json")
         if dict(environment) not in sessions:
             sessions.append(dict(environment))
-            self._json("environment.json", {**sessions[0], "sessions": sessions})
-        return len({tuple(s.get(key) for key in DECISIVE) for s in sessions}) == 1
+            self._bookkeeping("environment.json", {**sessions[0], "sessions": sessions})
+        return len({canonical([s.get(key) for key in DECISIVE]) for s in sessions}) == 1
 
     def times(self, times: Mapping[str, Any]) -> None:
         """Adds a session's times to timing.json, which no comparison of runs reads."""
         sessions = [*self.folder.sessions("timing.json"), dict(times)]
-        self._json("timing.json", {"sessions": sessions})
+        self._bookkeeping("timing.json", {"sessions": sessions})
+
+    def _bookkeeping(self, name: str, value: Any) -> None:
+        """Writes what no number of the run depends on, and whose loss is no failure of it."""
+        try:
+            self._json(name, value)
+        except (OSError, ValueError) as error:
+            logger.warning("%s is not written: %s", self.folder.path / name, error)
 
     def _text(self, name: str, text: str) -> None:
         write_whole(self.folder.path / name, text, guard=self.owner.check)

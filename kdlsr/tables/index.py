@@ -135,8 +135,8 @@ def gpu_hours(job: PlannedJob, setting: Setting) -> float | None:
     """
     run = job.run
     own = macs_of(run, setting)
-    taught_by = run.teacher if run.loss.needs_teacher else None
-    other = macs_of(taught_by, setting) if isinstance(taught_by, Run) else 0.0
+    taught_by = run.teacher_run if run.loss.needs_teacher else None
+    other = macs_of(taught_by, setting) if taught_by else 0.0
     if own is None or other is None:
         return None
     epochs = job.until or run.config.schedule.epochs
