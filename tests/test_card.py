@@ -159,9 +159,7 @@ def test_a_copied_folder_does_not_count_twice(plan: Any, name: str) -> None:
     contents = store_of(run.config).contents()
     assert _ids(contents) == [run.run_id]
     assert contents.runs[0].folder.path == folder
-    assert contents.faults == (
-        f"not counted: {folder.with_name(name)} is a copy of {run.run_id}",
-    )
+    assert contents.faults == (f"not counted: {folder.with_name(name)} is a copy of {run.run_id}",)
 
 
 def test_a_run_whose_folder_was_renamed_is_known_by_its_card(plan: Any) -> None:

@@ -1,5 +1,6 @@
 """A run has one writer at a time, and a writer that is gone is succeeded by exactly one."""
 
+import dataclasses
 import errno
 import json
 import multiprocessing
@@ -10,14 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
+from made_runs import make_complete
 
 from kdlsr.config import LostRun
 from kdlsr.runs import owner
+from kdlsr.runs.execute import store_of
 from kdlsr.runs.owner import Ownership, current_holder, living_holder
+from kdlsr.runs.plan import card_of
+from kdlsr.runs.writer import RunWriter
 
 HOLD = """
 import sys, time
@@ -155,3 +163,76 @@ def test_an_owner_file_that_is_not_whole_is_owned_until_it_stays_so(
     with Ownership(tmp_path, lambda holder: None):
         assert time.monotonic() - begun > 0.5
         assert [p.name for p in tmp_path.iterdir()] == ["owner.2.json"]
+
+
+def _complete_folder(folder: Path) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("owner."))
+    return {p.name: p.read_bytes() for p in files}
+
+
+def test_a_writer_that_wakes_up_changes_nothing_of_a_run_that_others_completed(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped for longer than is waited for; its number has been used again since."""
+    monkeypatch.setattr(owner, "STALE_S", 0.3)
+    monkeypatch.setattr(owner, "POLL_S", 0.05)
+    monkeypatch.setattr(owner, "HEARTBEAT_S", 3600)
+    monkeypatch.setattr(owner, "_has_died", lambda holder: False)  # it lives, and is not moving
+    run = plan()
+    folder = store_of(run.config).run(run.run_id)
+    stopped = Ownership(folder.path, _nobody)
+    stopped.__enter__()
+    sleeper = RunWriter(folder, stopped)
+    with Ownership(folder.path, lambda holder: None):
+        assert [p.name for p in folder.path.glob("owner.*")] == ["owner.2.json"]
+    make_complete(run)
+    before = _complete_folder(folder.path)
+    third = Ownership(folder.path, _nobody)
+    third.__enter__()
+    assert [p.name for p in folder.path.glob("owner.*")] == ["owner.1.json"]  # the sleeper's name
+    result = folder.result()
+    assert result is not None
+    writes: list[Callable[[], object]] = [
+        lambda: sleeper.card(card_of(run, "teaching")),
+        lambda: sleeper.metrics([]),
+        lambda: sleeper.result(dataclasses.replace(result, parameters=2)),
+        lambda: sleeper.failure(run.cell_id, OSError("disk")),
+        sleeper.clear_failure,
+        sleeper.remove_abandoned,
+        lambda: sleeper.environment({"threads": 3}),
+        lambda: sleeper.times({"seconds": 1}),
+        lambda: sleeper.test_logits(np.zeros((2, 2), dtype=np.float32), np.zeros(2)),
+        lambda: sleeper.checkpoint({"run_id": run.run_id}, 3, keep=False),
+        lambda: sleeper.prune_checkpoints({1}),
+    ]
+    for write in writes:
+        with pytest.raises(LostRun, match="was taken over by process"):
+            write()
+        assert _complete_folder(folder.path) == before
+    stopped.__exit__(None, None, None)
+    third.check()  # it did not take the others' file with it
+    third.__exit__(None, None, None)
+    assert _complete_folder(folder.path) == before
+
+
+@pytest.mark.parametrize("other", ["boot", "namespace"])
+def test_an_owner_of_another_boot_or_pid_namespace_is_not_taken_for_dead_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """Its PID is nobody's here, though the host's name is ours: it may well be alive."""
+    monkeypatch.setattr(owner, "STALE_S", 0.6)
+    monkeypatch.setattr(owner, "POLL_S", 0.05)
+    process = _hold_elsewhere(tmp_path)
+    process.kill()
+    process.wait()
+    path = tmp_path / "owner.1.json"
+    holder = json.loads(path.read_text())
+    host, boot, namespace = holder["machine"].split("|")
+    changed = (host, "another-boot", namespace) if other == "boot" else (host, boot, "pid:[1]")
+    path.write_text(json.dumps(holder | {"machine": "|".join(changed)}))
+    assert living_holder(tmp_path) is not None
+    waited_for: list[object] = []
+    begun = time.monotonic()
+    with Ownership(tmp_path, waited_for.append):
+        assert time.monotonic() - begun > 0.6
+    assert len(waited_for) == 1

@@ -1,12 +1,14 @@
 """Teachers are found, trained no further than needed, replayed, or read from files."""
 
 import dataclasses
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import RecordingWatcher
+from conftest import TINY, RecordingWatcher, environment, train_command
 
 from kdlsr.config import RunFailed, UserError
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
@@ -253,3 +255,181 @@ def test_a_run_until_an_epoch_is_a_prefix_that_goes_on(plan: Any, tmp_path: Path
     complete_run(fresh, Session())
     again = store_of(fresh.config).run(fresh.run_id)
     assert (folder.path / "result.json").read_bytes() == (again.path / "result.json").read_bytes()
+
+
+# ---------------------------------------------------------------- pixels
+
+OTHERS = ["dataset.mean=[0.9]", "dataset.std=[0.05]"]
+AS_LEARNT = 'teacher.overrides=["dataset.mean=[0.9]","dataset.std=[0.05]"]'
+TIE = 100 / 500  # percent of the test images: one
+
+
+def _foreign(path: Path, run: Run) -> Path:
+    """The weights of a run in a file that says nothing of its pixels."""
+    return _save(path, _weights(checkpoint_of(run, 3, Session()), run))
+
+
+def test_a_teacher_of_other_pixels_sees_those_that_it_learnt_from(
+    plan: Any, tmp_path: Path
+) -> None:
+    """As a run, and from a file: ours, which says what they were, and a foreign one."""
+    own = complete_run(plan(*OTHERS, "seed=1000"), Session()).at("last")
+    assert own is not None
+    trained = plan(*OTHERS, "seed=1000")
+    ours = checkpoint_of(trained, 3, Session())
+    foreign = _foreign(tmp_path / "foreign.pt", trained)
+    said = ["teacher.mean=[0.9]", "teacher.std=[0.05]"]
+    ways = {
+        "run": ["teacher=self", AS_LEARNT],
+        "ours": ["teacher=checkpoint", f"teacher.path={ours}"],
+        "foreign": ["teacher=checkpoint", f"teacher.path={foreign}", *said],
+        "unsaid": ["teacher=checkpoint", f"teacher.path={foreign}"],
+    }
+    top1 = {}
+    for way, chosen in ways.items():
+        student = plan("loss=kd", *chosen, "schedule.epochs=3")
+        if way == "run":
+            assert student.teacher_run.run_id == trained.run_id
+        result = complete_run(student, Session())
+        assert result.teacher is not None
+        top1[way] = result.teacher.top1
+    for way in ("run", "ours", "foreign"):
+        assert top1[way] == pytest.approx(own.test.top1, abs=TIE)
+    assert abs(top1["unsaid"] - own.test.top1) > 5 * TIE  # the pixels do matter
+
+
+def test_a_files_normalisation_is_part_of_what_its_students_are(plan: Any, tmp_path: Path) -> None:
+    path = _save(tmp_path / "weights.pt", {})
+    chosen = ["loss=kd", "teacher=checkpoint", f"teacher.path={path}"]
+    said = plan(*chosen, "teacher.mean=[0.9]", "teacher.std=[0.05]")
+    assert said.cell_id != plan(*chosen).cell_id
+    with pytest.raises(UserError, match=r"teacher\.mean and teacher\.std go together"):
+        plan(*chosen, "teacher.mean=[0.9]")
+
+
+# ---------------------------------------------------------------- what is told
+
+
+def _warnings(run: Run) -> list[str]:
+    watcher = RecordingWatcher()
+    complete_run(run, Session(watcher))
+    return [line for line in watcher.lines if line.startswith("WARNING")]
+
+
+def test_a_teacher_near_chance_is_told_and_one_that_is_meant_to_be_poor_is_not(
+    plan: Any, tmp_path: Path
+) -> None:
+    frozen = 'teacher.overrides=["schedule.lr=1e-9","schedule.weight_decay=0.0"]'
+    (warning,) = _warnings(plan("loss=kd", "teacher=self", frozen))
+    assert "is hardly better than guessing (10.00 %)" in warning
+    assert _warnings(plan("loss=kd", "teacher=self", frozen, "teacher.epoch=1")) == []
+    good = 'teacher.overrides=["schedule.epochs=8","model.width=16","dataset.subset=null"]'
+    assert _warnings(plan("loss=kd", "teacher=self", good, "schedule.epochs=1")) == []
+    path = _foreign(tmp_path / "noise.pt", plan("schedule.lr=1e-9"))
+    (warning,) = _warnings(plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}"))
+    assert str(path) in warning
+
+
+def test_weights_that_are_not_finite_are_not_blamed_on_the_dtype(plan: Any, tmp_path: Path) -> None:
+    teacher = _teacher(plan("loss=kd", "teacher=self"))
+    state = _weights(checkpoint_of(teacher, 1, Session()), teacher)
+    state["linear.bias"] = state["linear.bias"] * float("nan")
+    path = _save(tmp_path / "nan.pt", state)
+    run = plan("loss=kd", "teacher=checkpoint", f"teacher.path={path}")
+    with pytest.raises(RunFailed, match="logit is not finite: its weights") as failed:
+        complete_run(run, Session())
+    assert "dtype" not in str(failed.value)
+    assert "float16" not in str(failed.value)
+
+
+# ---------------------------------------------------------------- a kind from outside
+
+ORACLE = """
+from dataclasses import dataclass
+import torch
+from kdlsr.config.schema import ModelConfig
+from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher
+
+
+class Uniform(torch.nn.Module):
+    def __init__(self, classes, scale):
+        super().__init__()
+        self.classes, self.scale = classes, scale
+
+    def forward(self, images):
+        rates = torch.arange(self.classes, device=images.device)
+        return self.scale * rates.expand(len(images), -1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oracle(Teacher):
+    classes: int
+    scale: float
+
+    @property
+    def name(self):
+        return "oracle"
+
+    def identity(self, *, with_seeds):
+        return {"kind": self.kind, "scale": self.scale}
+
+    def weights_identity(self, checkpoint):
+        return self.identity(with_seeds=True)
+
+    def load(self, checkpoint):
+        return LoadedNetwork(Uniform(self.classes, self.scale))
+
+
+def oracle(*, student: Student, scale: float = 1.0) -> Oracle:
+    return Oracle(
+        kind="oracle",
+        network=ModelConfig(name="oracle"),
+        classes=student.facts.num_classes,
+        scale=scale,
+    )
+"""
+ORACLE_YAML = """
+name: oracle
+epoch: last
+seed: 1000
+overrides: []
+dtype: float16
+store: auto
+store_limit_gb: 20
+scale: 2.0
+"""
+
+
+def test_a_kind_of_teacher_from_outside_teaches(tmp_path: Path) -> None:
+    """One Python file, named by an entry point, and one YAML file in a config folder."""
+    metadata = tmp_path / "site" / "oracles-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Name: oracles\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[kdlsr.teachers]\noracle = oracles:oracle\n")
+    (metadata.parent / "oracles.py").write_text(ORACLE)
+    (tmp_path / "conf" / "teacher").mkdir(parents=True)
+    (tmp_path / "conf" / "teacher" / "oracle.yaml").write_text(ORACLE_YAML)
+    variables = environment()
+    path = f"{variables.get('PYTHONPATH', '')}:{metadata.parent}"
+
+    def run(*overrides: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            train_command("--config-dir", "conf", *TINY, "schedule.epochs=1", *overrides),
+            cwd=tmp_path,
+            env=variables | {"PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    for scale in ("2.0", "0.5"):
+        done = run("loss=kd", "teacher=oracle", f"teacher.scale={scale}")
+        assert done.returncode == 0, done.stderr
+    runs = list((tmp_path / "outputs" / "runs").glob("*-kd-from-oracle-*"))
+    assert len(runs) == 2  # its option is part of what a student is
+    assert len(list((tmp_path / "outputs" / "teacher_outputs").iterdir())) == 2
+    results = [json.loads((folder / "result.json").read_text()) for folder in runs]
+    assert {result["teacher"]["path"] for result in results} == {"oracle"}
+    refused = run("loss=kd", "teacher=oracle", "+teacher.scael=1")
+    assert refused.returncode == 2
+    assert "unknown key teacher.scael; nearest: scale" in refused.stderr

@@ -47,9 +47,7 @@ def _fields(output: str) -> dict[str, str]:
     return {key: value.strip() for key, value in pairs}
 
 
-def test_two_runs_differ_in_the_fields_in_which_their_identities_do(
-    stored: Any, why: Any
-) -> None:
+def test_two_runs_differ_in_the_fields_in_which_their_identities_do(stored: Any, why: Any) -> None:
     first, second = stored(*DIGITS), stored(*DIGITS, "loss=lsr", "seed=2")
     done = why(first.run_id, second.run_id)
     assert done.returncode == 0, done.stderr
@@ -114,9 +112,7 @@ def test_a_name_that_fits_no_run_or_several_is_one_line_and_exit_code_2(
     assert done.stderr.count("\n") == 1
 
 
-def test_a_damaged_card_is_one_line_and_exit_code_2(
-    stored: Any, why: Any, tmp_path: Path
-) -> None:
+def test_a_damaged_card_is_one_line_and_exit_code_2(stored: Any, why: Any, tmp_path: Path) -> None:
     run = stored(*DIGITS)
     folder = tmp_path / "outputs" / "runs" / run.run_id
     (folder / "run.json").write_text("")
