@@ -54,14 +54,13 @@ def _train_one(line: CommandLine) -> int:
     if config["rows"] is not None or config.pop("hydra")["sweeper"].get("params"):
         raise UserError("rows and +sweep=... need -m")
     checked = read_config(config)
-    from rich.console import Console
-
+    from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.console import print_result
     from kdlsr.runs.plan import plan_run
 
     run = plan_run(checked, overrides.without("hydra", "cluster"))
     result = _complete(run)
-    console = Console(highlight=False, soft_wrap=True)
+    console = open_screen(soft_wrap=True)
     if result:
         print_result(console, run, result)
     else:
@@ -82,8 +81,7 @@ def _single_values(line: CommandLine) -> Overrides:
 
 def _sweep(line: CommandLine) -> int:
     """Plans every job of `-m`, runs those that are not complete, and prints the cells."""
-    from rich.console import Console
-
+    from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.console import print_sweep
     from kdlsr.runs.sweep import plan_sweep
 
@@ -91,7 +89,7 @@ def _sweep(line: CommandLine) -> int:
     from kdlsr.train import train_job as function
 
     sweep = plan_sweep(line.overrides)
-    console = Console(highlight=False)
+    console = open_screen()
     console.print(f"{len(sweep.runs)} runs")
     sweep.launch(function)
     for crash in sweep.crashes:

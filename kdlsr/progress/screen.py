@@ -51,4 +51,6 @@ def open_screen(**options: Any) -> Console:
     Args:
         options: of rich's `Console`.
     """
+    if sys.stdout is None:  # it was closed before Python started (`>&-`)
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     return Console(file=ForgivingStdout(), highlight=False, **options)  # type: ignore[arg-type]
