@@ -41,8 +41,7 @@ def report_on(texts: Sequence[str]) -> int:
     overrides = Overrides.parse(quote_filters(text, _PATTERNS) for text in texts)
     _check_keys(overrides)
     composed = compose_config(overrides.texts(), "report")
-    from rich.console import Console
-
+    from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.any_runs.choices import ReportChoices
     from kdlsr.reporting.any_runs.report import command_of, report_runs
     from kdlsr.reporting.terminal import print_report
@@ -57,7 +56,7 @@ def report_on(texts: Sequence[str]) -> int:
     report = report_runs(choices, folder, command_of(texts))
     page = write_report(report, folder)
     upload_report(report, tracker, page.parent)
-    console = Console(highlight=False)
+    console = open_screen()
     print_report(console, report)
     for note in (*report.notes, *_cell_notes(report)):
         console.print(f"- {note}", markup=False, soft_wrap=True)

@@ -124,9 +124,9 @@ def choose_profile(line: CommandLine, tables: Sequence[Table]) -> Profile:
 
 
 def _reproduce(line: CommandLine) -> int:
-    from rich.console import Console
+    from kdlsr.machine.screen import open_screen
 
-    console = Console(highlight=False)
+    console = open_screen()
     choices = read_choices(line)
     if choices.mode == "list":
         from kdlsr.tables.index import print_index

@@ -66,7 +66,7 @@ def _main() -> int:
 
 
 def _print(first: Identified, second: Identified, found: Sequence[FieldDifference]) -> None:
-    from kdlsr.progress.screen import open_screen
+    from kdlsr.machine.screen import open_screen
 
     screen = open_screen(soft_wrap=True)
     screen.print(f"A  {first.run_id}\nB  {second.run_id}", markup=False)

@@ -11,7 +11,7 @@ import pytest
 from conftest import TINY, environment, train_command
 from wandb_log import read_closed_runs
 
-from kdlsr.progress.screen import open_screen
+from kdlsr.machine.screen import open_screen
 from kdlsr.progress.times import RunTimes
 from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.session import Session

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from kdlsr.progress.screen import open_screen
+from kdlsr.machine.screen import open_screen
 from kdlsr.progress.times import RunTimes
 from kdlsr.progress.watching import ReadTerms, WatchedRun
 from kdlsr.training.record import EpochRecord

@@ -15,6 +15,7 @@ from rich.text import Text
 from kdlsr.config import UserError, nearest
 from kdlsr.config.entry import EXIT_OK, run_entry_point
 from kdlsr.config.schema import RunConfig, TeacherConfig
+from kdlsr.machine.screen import open_screen
 from kdlsr.teachers.outputs import (
     FOLDER,
     GB,
@@ -64,7 +65,7 @@ def _main() -> int:
         raise UserError(f"output_dir={output_dir}: no such folder")
     root = Path(output_dir) / FOLDER
     width = None if sys.stdout.isatty() else PIPED_WIDTH
-    console = Console(highlight=False, width=width)
+    console = open_screen(width=width)
     if "remove" in values:
         _remove(console, root, values["remove"])
     else:
