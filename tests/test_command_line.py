@@ -75,6 +75,8 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
         (["loss.tau=[1"], "loss.tau=[1"),
         ([*ONE_EPOCH, "output_dir=/dev/null/here"], "/dev/null"),
         (["--config-dir", "nowhere"], "--config-dir nowhere: no such folder"),
+        (["teacher.path=/x/epoch=3.ckpt"], "a string can be quoted: 'teacher.path=\"/x/epoch=3"),
+        (["dataset.root=/My Data (1)"], "a string can be quoted: 'dataset.root=\"/My Data (1)\"'"),
         (
             ["-m", "dataset=digits", "seed=0,1", "loss=ce,kd"],
             "in the job dataset=digits seed=0 loss=kd",

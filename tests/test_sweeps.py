@@ -1,12 +1,15 @@
 """`-m`: what a sweep stands for, planned before anything starts; and what is printed to copy."""
 
 import shlex
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from kdlsr.config import UserError
 from kdlsr.config.command_line import read_command_line
+from kdlsr.reporting.console import print_sweep
 from kdlsr.runs.sweep import SweptRun, plan_sweep
 
 DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
@@ -84,6 +87,18 @@ def test_what_is_printed_of_a_run_makes_that_run(tmp_path: Path) -> None:
         assert len(runs) > 1
         for run in runs[:2]:
             assert [again.run.run_id for again in _again(run)] == [run.run.run_id]
+
+
+@pytest.mark.parametrize("width", [20, 80])
+def test_a_printed_command_is_one_line_at_any_width(tmp_path: Path, width: int) -> None:
+    """The first line of a wrapped one, alone, would be another valid run."""
+    runs = plan_sweep(
+        [*DIGITS, "loss=kd", "teacher=self", "seed=0,1", f"output_dir={tmp_path}"]
+    ).runs
+    printed = StringIO()
+    assert print_sweep(Console(file=printed, width=width), runs) == 2
+    lines = [line.strip() for line in printed.getvalue().splitlines()]
+    assert [line for line in lines if line.startswith("python")] == [run.command for run in runs]
 
 
 def test_flags_and_overrides_come_in_any_order() -> None:

@@ -79,7 +79,8 @@ def _print_unfinished(console: Console, jobs: Sequence[SweptRun]) -> int:
     for job in unfinished:
         result = job.result()
         reason = result.error if result else "ended without a result (killed?)"
-        console.print(f"{job.status()}: {job.run.run_id}: {reason}", markup=False, style="red")
+        told = f"{job.status()}: {job.run.run_id}: {reason}"
+        console.print(told, markup=False, style="red", soft_wrap=True)
         console.print(f"  {job.command}", markup=False, soft_wrap=True)
     if unfinished:
         console.print(f"{len(unfinished)} of {len(jobs)} runs are not complete", style="red")

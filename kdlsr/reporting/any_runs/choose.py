@@ -10,10 +10,9 @@ from fnmatch import fnmatchcase
 from functools import cache, cached_property
 from typing import Any
 
-import yaml
-
 from kdlsr.config import UserError, nearest
 from kdlsr.config.schema import moves_no_number
+from kdlsr.config.yaml_file import parse_yaml
 from kdlsr.runs.identity import flatten
 from kdlsr.runs.store import StoredRun
 
@@ -95,7 +94,7 @@ def filter_runs(
     for text in filters:
         key, _, value = text.partition("=")
         name = known_key(key.strip(), runs, where)
-        allowed.setdefault(name, []).append(yaml.safe_load(value))
+        allowed.setdefault(name, []).append(parse_yaml(value, f"{where}={text}"))
     found = [run for run in runs if _passes(run, allowed)]
     if not found:
         raise UserError(
