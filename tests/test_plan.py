@@ -7,10 +7,14 @@ import pytest
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
+from kdlsr.config.inputs import SpectrogramSpec
 from kdlsr.config.schema import as_plain, read_config
+from kdlsr.data.normalisation import check_normalisation
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.teachers.kinds.checkpoint import FileTeacher
 
+HERE = Path(__file__).parent
+FILE = ["loss=kd", "teacher=checkpoint", f"teacher.path={HERE / 'conftest.py'}"]
 DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
 
 
@@ -109,7 +113,7 @@ def test_a_run_id_is_readable_short_and_safe() -> None:
 
 def test_a_known_identity_stays_what_it_is() -> None:
     """Changing it orphans every run on users' disks: raise NUMERICS if that is meant."""
-    assert plan().run_id == "digits-resnet8-ce-s0-f7982fcdd7"
+    assert plan().run_id == "digits-resnet8-ce-s0-2d6230dcd2"
 
 
 def test_students_of_all_seeds_share_one_teacher() -> None:
@@ -198,6 +202,45 @@ def test_a_teachers_file_is_known_by_its_content(tmp_path: Path) -> None:
         (["dataset.views=cifr"], "nearest: cifar"),
         (["loss=lsr", "loss.alpha=1.5"], "loss.alpha=1.5 is not possible; expected a number in"),
         (["dataset.mean=[0.5,0.5,0.5]"], "dataset.mean has 3 values; digits has 1 channels"),
+        (
+            ["dataset.mean=[78.4]"],
+            "dataset.mean=[78.4] is not possible; expected a number in [0, 1]",
+        ),
+        (["dataset.mean=[78.4]"], "1 is white, not 255 (78.4 / 255 = 0.3075)"),
+        (["dataset.std=[95.9]"], "dataset.std=[95.9] is not possible; expected a number in (0, 1]"),
+        (["dataset.std=[0]"], "dataset.std=[0.0] is not possible; expected a number in (0, 1]"),
+        (["dataset.mean=[-0.1]"], "dataset.mean=[-0.1] is not possible"),
+        (
+            [*FILE, "teacher.mean=[125]", "teacher.std=[0.2]"],
+            "teacher.mean=[125.0] is not possible",
+        ),
+        ([*FILE, "teacher.mean=[0.5]", "teacher.std=[63]"], "teacher.std=[63.0] is not possible"),
+        (
+            [*FILE, "teacher.mean=[0.5,0.5]", "teacher.std=[1,1]"],
+            "teacher.mean has 2 values; digits",
+        ),
+        (
+            ["dataset.subset=1"],
+            "dataset.subset=1 is less than one sample for each of the 10 classes",
+        ),
+        (["dataset.subset=9"], "dataset.subset=9 is less than one sample for each"),
+        (["model.width=100000000"], "GB of weights; this machine has"),
+        (
+            ["model.width=10000000000"],
+            'model=resnet8 with {"width": 10000000000, "shortcut_padding',
+        ),
+        (["model.width=10000000000000000000"], "is larger than any memory"),
+        (["loss=kd", "teacher=timm"], "teacher.architecture is missing; expected a string"),
+        (["loss=kd", "teacher=checkpoint"], "teacher.path is missing; expected a string"),
+        (["loss=kd", "teacher=timm", "teacher.architecture=zzzz"], "known ones is near"),
+        (
+            ["loss=kd", "teacher=checkpoint", f"teacher.path={HERE}"],
+            f"teacher.path={HERE} is a folder",
+        ),
+        (
+            [*FILE, "teacher.model=resnet19"],
+            "teacher.model=resnet19: no such option; nearest: resnet",
+        ),
         (["precision=fp16", "device=cpu"], "precision=fp16 needs a CUDA device"),
         (["device=gpu"], "device=gpu: expected auto, cpu, cuda"),
         (["loss=kd", "teacher=checkpoint", "teacher.path=no.pt"], "teacher.path=no.pt: no such"),
@@ -217,6 +260,22 @@ def test_the_impossible_is_refused_in_one_line(overrides: list[str], message: st
         plan(*overrides)
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+def test_a_teacher_of_timm_takes_the_students_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    timm = pytest.importorskip("timm")
+    known = {"num_classes": 10, "input_size": (3, 224, 224)}
+    monkeypatch.setattr(timm, "get_pretrained_cfg_value", lambda _, key: known[key])
+    with pytest.raises(UserError, match="takes images with 3 channels; the data set gives images"):
+        plan("loss=kd", "teacher=timm", "teacher.architecture=resnet18")
+
+
+def test_a_spectrograms_mean_may_be_in_decibels() -> None:
+    values = {"mean": (-31.5,), "std": (12.0,)}
+    check_normalisation(values, SpectrogramSpec(64, 100), "dataset", "made")
+    with pytest.raises(UserError, match="expected a number above 0"):
+        check_normalisation({"std": (-1.0,)}, SpectrogramSpec(64, 100), "dataset", "made")
 
 
 def test_a_config_survives_the_round_trip_through_plain_values() -> None:

@@ -1,10 +1,19 @@
 """Splits and subsets: stratified, disjoint, complete, and a function of labels and seed only."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
+from kdlsr.config import UserError
+from kdlsr.config.inputs import ImageSpec
+from kdlsr.config.schema import DatasetConfig
+from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
+from kdlsr.data.images import Images
+from kdlsr.data.prepare import load_streams
 from kdlsr.data.split import stratified_split, stratified_subset
+from kdlsr.files.download import Progress
 
 
 def uneven_labels() -> np.ndarray:
@@ -120,3 +129,39 @@ def test_labels_need_not_be_consecutive():
     labels = np.repeat([-3, 7, 1000], 10)
     _, held_out = stratified_split(labels, 0.2, 0)
     assert sorted(labels[held_out]) == [-3, -3, 7, 7, 1000, 1000]
+
+
+def images(labels: list[int]) -> Images:
+    return Images(np.zeros((len(labels), 4, 4, 1), dtype=np.uint8), np.array(labels))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Few(Dataset):
+    """As few samples as a test wants."""
+
+    labels: tuple[int, ...] = ()
+
+    def facts(self) -> Facts:
+        return Facts(ImageSpec(4, 4, 1), 2, f"few-{self.labels}", ("no", "yes"))
+
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
+        return images(list(self.labels)), images([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "options", "message"),
+    [
+        ([0, 1], {"val_fraction": 0.1}, r"dataset\.val_fraction=0\.1 holds nothing out: no class"),
+        ([0] * 20 + [1], {"subset": 3}, r"subset=3: 1 classes of few would have no"),
+        ([0] * 5 + [1] * 5, {"val_fraction": 0.5, "subset": 9}, r"dataset\.subset=9: there are 4"),
+        ([0], {}, "^few has 1 samples to train on; 2 are needed"),
+    ],
+)
+def test_a_split_that_leaves_nothing_to_learn_is_refused_in_one_line(
+    monkeypatch, labels, options, message
+):
+    datasets.names()
+    monkeypatch.setitem(datasets._options, "few", Few)
+    config = DatasetConfig(name="few", options={"labels": labels}, **options)
+    with pytest.raises(UserError, match=message):
+        load_streams(config, data_seed=0, batch_size=2, device=torch.device("cpu"), progress=quiet)

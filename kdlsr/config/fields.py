@@ -28,6 +28,8 @@ from typing import (
 from kdlsr.config.errors import UserError
 
 T = TypeVar("T")
+MISSING = "???"  # in a config file: to be set by whoever uses it
+KNOWN = 30  # how many names a message lists at most
 
 
 @runtime_checkable
@@ -109,6 +111,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return "; nearest: " + ", ".join(close)
+    if len(known) > KNOWN:
+        return f"; none of the {len(known)} known ones is near"
     return "; known: " + ", ".join(known) if known else ""
 
 
@@ -162,8 +166,8 @@ def _construct(
     for key in values:
         if key not in hints:
             raise UserError(f"unknown key {prefix}{key}{nearest(str(key), hints)}")
-    for key in required:
-        if key not in values:
+    for key in hints:
+        if values.get(key) == MISSING or (key in required and key not in values):
             raise UserError(f"{prefix}{key} is missing; expected {describe(hints[key])}")
     checked = {key: convert(value, hints[key], prefix + key) for key, value in values.items()}
     try:

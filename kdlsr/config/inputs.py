@@ -15,9 +15,11 @@ class InputSpec(ABC):
 
     Attributes:
         kind: what the inputs are, in the plural, as messages name them.
+        from_0_to_1: whether a channel's mean and standard deviation are of values in 0..1.
     """
 
     kind: ClassVar[str]
+    from_0_to_1: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -42,6 +44,7 @@ class ImageSpec(InputSpec):
     channels: int
 
     kind: ClassVar[str] = "images"
+    from_0_to_1: ClassVar[bool] = True
 
     @property
     def normalised_channels(self) -> int:
@@ -96,6 +99,7 @@ class SpectrogramSpec(ImageSpec):
     """Spectrograms: images of one channel, mel bands by frames; image networks take them."""
 
     kind: ClassVar[str] = "spectrograms"
+    from_0_to_1: ClassVar[bool] = False  # often decibels
 
     def __init__(self, mel_bands: int, frames: int) -> None:
         super().__init__(mel_bands, frames, 1)

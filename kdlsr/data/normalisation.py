@@ -4,12 +4,16 @@ No data set and no network: both sides of a teacher's and a student's difference
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
 from torch import Tensor
+
+from kdlsr.config import Above, Between, UserError
+from kdlsr.config.inputs import InputSpec
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,45 @@ class Normalisation:
     def from_state(cls, state: Mapping[str, Sequence[float]]) -> Self:
         """The inverse of `to_state`."""
         return cls(tuple(state["mean"]), tuple(state["std"]))
+
+
+def check_normalisation(
+    values: Mapping[str, Sequence[float] | None], spec: InputSpec, section: str, giver: str
+) -> None:
+    """Refuses a config's `mean` and `std` that cannot be those of a data set's inputs.
+
+    Args:
+        values: of `mean` and `std`, each per channel, or None where it is not set.
+        spec: of the inputs.
+        section: of the config that they stand in: `dataset` or `teacher`.
+        giver: the data set's name.
+
+    Raises:
+        UserError: not one value for each channel; a std that is not positive; or, of pixels,
+            a value that is in units of 0..255.
+    """
+    channels = spec.normalised_channels
+    for key, of_channels in values.items():
+        if of_channels is None:
+            continue
+        if len(of_channels) != channels:
+            raise UserError(
+                f"{section}.{key} has {len(of_channels)} values; {giver} has {channels} channels "
+                "(null: computed from the training images)"
+            )
+        expected = _possible(key, spec)
+        for value in of_channels:
+            if not expected.allows(value):
+                raise UserError(
+                    f"{section}.{key}={list(of_channels)} is not possible; expected {expected}"
+                    + (f": 1 is white, not 255 ({value:g} / 255 = {value / 255:.4g})" * (value > 1))
+                )
+
+
+def _possible(key: str, spec: InputSpec) -> Between | Above:
+    if key == "std":
+        return Between(0, 1, open_low=True) if spec.from_0_to_1 else Above(0)
+    return Between(0, 1) if spec.from_0_to_1 else Above(-math.inf)
 
 
 def renormalised(inputs: Tensor, have: Normalisation | None, want: Normalisation | None) -> Tensor:

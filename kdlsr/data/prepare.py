@@ -12,7 +12,7 @@ from kdlsr.config import UserError, build
 from kdlsr.config.schema import DatasetConfig
 from kdlsr.data.dataset import Content, Dataset, Facts, datasets
 from kdlsr.data.draws import Rows
-from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.normalisation import Normalisation, check_normalisation
 from kdlsr.data.recipe import read_recipe
 from kdlsr.data.samples import Samples
 from kdlsr.data.split import stratified_split, stratified_subset
@@ -47,15 +47,14 @@ def facts_of(config: DatasetConfig) -> Facts:
     """
     recipe = read_recipe(config.views)
     facts = _facts_once(dataset_of(config))
+    if config.subset is not None and config.subset < facts.num_classes:
+        raise UserError(
+            f"dataset.subset={config.subset} is less than one sample for each of the "
+            f"{facts.num_classes} classes"
+        )
     recipe.check_takes(facts.spec, config.name)
-    channels = facts.spec.normalised_channels
-    for key in ("mean", "std"):
-        values = getattr(config, key)
-        if values is not None and len(values) != channels:
-            raise UserError(
-                f"dataset.{key} has {len(values)} values; {config.name} has "
-                f"{channels} channels (null: computed from the training images)"
-            )
+    values = {"mean": config.mean, "std": config.std}
+    check_normalisation(values, facts.spec, "dataset", config.name)
     return facts
 
 
@@ -108,16 +107,36 @@ def load_streams(
 
 
 def _kept(config: DatasetConfig, train: Content) -> tuple[Rows, Rows]:
-    """Returns which rows are trained on, and which are held out for validation."""
+    """Returns which rows are trained on, and which are held out for validation.
+
+    Raises:
+        UserError: a class is left without a sample, or nothing is held out.
+    """
     kept = np.arange(len(train.labels))
     held_out = kept[:0]
     if config.val_fraction:
         kept, held_out = stratified_split(train.labels, config.val_fraction, config.split_seed)
+        if not len(held_out):
+            raise UserError(
+                f"dataset.val_fraction={config.val_fraction:g} holds nothing out: no class has "
+                "more than one sample, and one of each is trained on"
+            )
     if config.subset is not None:
         if config.subset > len(kept):
             raise UserError(f"dataset.subset={config.subset}: there are {len(kept)} images")
         kept = kept[stratified_subset(train.labels[kept], config.subset, config.split_seed)]
+    _check_classes(config, train.labels, train.labels[kept])
     return kept, held_out
+
+
+def _check_classes(config: DatasetConfig, labels: Rows, kept: Rows) -> None:
+    """Refuses to train on a single sample, or without one of the data set's classes."""
+    lost = np.setdiff1d(labels, kept)
+    subset = "" if config.subset is None else f"dataset.subset={config.subset}: "
+    if len(lost):
+        raise UserError(f"{subset}{len(lost)} classes of {config.name} would have no sample")
+    if len(kept) < 2:
+        raise UserError(f"{subset}{config.name} has {len(kept)} samples to train on; 2 are needed")
 
 
 def _normalisation(config: DatasetConfig, train: Content, kept: Rows) -> Normalisation | None:

@@ -114,7 +114,7 @@ class GoogLeNet(nn.Module):
         return out
 
 
-@register("googlenet")
+@register("googlenet", without_tensors=("released_eps_slip",))
 def googlenet(
     *,
     spec: ImageSpec,

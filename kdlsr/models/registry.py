@@ -4,6 +4,7 @@ No network stands here; each family has its own module.
 """
 
 import functools
+import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import nn
 
 from kdlsr.config import Registry, UserError, build_call
 from kdlsr.config.inputs import InputSpec
+from kdlsr.machine.memory import total_memory
 
 Builder = Callable[..., nn.Module]
 B = TypeVar("B", bound=Builder)
@@ -43,11 +45,14 @@ class ModelOption:
             options from the config, all by keyword.
         recipe: its own optimiser.
         small: it gains nothing from a second CPU thread.
+        without_tensors: options that change what it computes and none of its tensors, so that
+            no file of weights tells them.
     """
 
     build: Builder
     recipe: Recipe = Recipe()
     small: bool = False
+    without_tensors: tuple[str, ...] = ()
 
     @property
     def takes(self) -> tuple[type[InputSpec], ...]:
@@ -59,7 +64,13 @@ class ModelOption:
 models: Registry[ModelOption] = Registry("model", "kdlsr.models")
 
 
-def register(name: str, *, recipe: Recipe | None = None, small: bool = False) -> Callable[[B], B]:
+def register(
+    name: str,
+    *,
+    recipe: Recipe | None = None,
+    small: bool = False,
+    without_tensors: tuple[str, ...] = (),
+) -> Callable[[B], B]:
     """Returns a decorator that registers a builder function under `name`.
 
     The builder's arguments are keyword-only and typed: `spec: ImageSpec` (or `TokenSpec`: the
@@ -68,7 +79,7 @@ def register(name: str, *, recipe: Recipe | None = None, small: bool = False) ->
     """
 
     def decorate(build: B) -> B:
-        models.register(name)(ModelOption(build, recipe or Recipe(), small))
+        models.register(name)(ModelOption(build, recipe or Recipe(), small, without_tensors))
         return build
 
     return decorate
@@ -103,6 +114,18 @@ def build_model(
     return build_call(model.build, options, "model", spec=spec, num_classes=num_classes)
 
 
+def options_without_tensors(name: str, options: Mapping[str, Any]) -> list[str]:
+    """Returns the options, `key=value`, that give a network with the same tensors other logits."""
+    build = models.get(name).build
+    hints, parameters = get_type_hints(build), inspect.signature(build).parameters
+    return [
+        f"{key}={str(value).lower()}"
+        for key in models.get(name).without_tensors
+        for value in get_args(hints[key]) or (False, True)
+        if value != options.get(key, parameters[key].default)
+    ]
+
+
 def check_builds(
     name: str,
     options: Mapping[str, Any],
@@ -117,5 +140,18 @@ def check_builds(
 
 @functools.lru_cache(maxsize=256)
 def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, dataset: str) -> None:
-    with torch.device("meta"):
-        build_model(name, json.loads(options), spec=spec, num_classes=num_classes, dataset=dataset)
+    try:
+        with torch.device("meta"):
+            model = build_model(
+                name, json.loads(options), spec=spec, num_classes=num_classes, dataset=dataset
+            )
+    except (RuntimeError, TypeError, OverflowError) as error:
+        if "verflow" not in str(error):  # torch's words for sizes beyond 64 bits
+            raise
+        raise UserError(f"model={name} with {options} is larger than any memory") from error
+    size, memory = sum(p.nbytes for p in model.parameters()), total_memory()
+    if size > memory:
+        raise UserError(
+            f"model={name} with {options} has {size / 1e9:,.0f} GB of weights; this machine has "
+            f"{memory / 1e9:,.0f} GB of memory"
+        )

@@ -21,7 +21,7 @@ from kdlsr.metrics import classification_metrics
 from kdlsr.runs.identity import digest_of
 from kdlsr.runs.plan import NUMERICS, Run
 from kdlsr.runs.session import Session
-from kdlsr.teachers.network import TeacherNetwork
+from kdlsr.teachers.network import LARGE_SPREAD, TeacherNetwork, check_spread, spread_of
 from kdlsr.teachers.outputs import FOLDER, FORMAT, OutputStore
 from kdlsr.teachers.soft_targets import SoftTargets
 from kdlsr.teachers.teacher import Teacher
@@ -86,9 +86,16 @@ def start_teaching(
         device=run.device,
     )
     test_logits = soft_targets.predict(streams.test)
+    spread = spread_of(test_logits).item()
+    check_spread(spread)  # of stored outputs too
     top1 = classification_metrics(test_logits, streams.test.labels).top1
     stored = store.stored_epochs() if store else 0
     _tell(weights, top1, stored, run.facts.num_classes, session)
+    if spread > LARGE_SPREAD:
+        session.watcher.message(
+            f"WARNING: logits of teacher {weights.teacher.name} differ by {spread:.3g} within one "
+            "sample, which no temperature in use softens: weights or inputs may be another's"
+        )
     return Teaching(soft_targets if needed else None, network, test_logits, top1, weights.epoch)
 
 

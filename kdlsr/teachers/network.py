@@ -7,6 +7,9 @@ from kdlsr.config import RunFailed
 from kdlsr.data.normalisation import Normalisation, renormalised
 from kdlsr.data.samples import Inputs
 
+# A teacher's logits of one sample mostly differ by tens. From the first on no temperature in use
+# softens them, which is said; from the second on (float16's range) the teacher is refused.
+LARGE_SPREAD, IMPOSSIBLE_SPREAD = 1e4, 65504.0
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -42,6 +45,7 @@ class TeacherNetwork:
         self._seen, self._learnt = seen, learnt or seen
         self._not_finite = torch.zeros((), dtype=torch.bool, device=device)
         self._overflowed = torch.zeros((), dtype=torch.bool, device=device)
+        self._spread = torch.zeros((), device=device)
 
     def logits(self, inputs: Inputs) -> Tensor:
         """Returns the logits (B, K), fp32 holding values of `dtype`.
@@ -58,6 +62,7 @@ class TeacherNetwork:
             rounded = logits.to(DTYPES[self._dtype_name])
             self._not_finite |= ~logits.isfinite().all()
             self._overflowed |= ~rounded.isfinite().all()
+            self._spread = torch.maximum(self._spread, spread_of(logits))
         # A copy made outside of inference mode: autograd may save it for the backward pass.
         return rounded.to(torch.float32, copy=True)
 
@@ -70,15 +75,36 @@ class TeacherNetwork:
         """Waits for the device and verifies all logits so far.
 
         Raises:
-            RunFailed: some were not finite, or beyond the range of `dtype`.
+            RunFailed: some were not finite, beyond the range of `dtype`, or too far apart.
         """
         if self._not_finite.item():
             raise RunFailed(
                 "a teacher's logit is not finite: its weights, or how they were loaded, are wrong"
             )
+        check_spread(self._spread.item())
         if self._overflowed.item():
             raise RunFailed(
-                f"a teacher's logit is beyond the range of {self._dtype_name}; logits of that size "
-                "mostly mean that its weights were not made for this network (teacher.dtype="
-                "float32 has more range)"
+                f"a teacher's logit is beyond the range of {self._dtype_name}; its logits differ "
+                f"by {self._spread.item():.3g} at most, so that they can teach with "
+                "teacher.dtype=float32"
             )
+
+
+def spread_of(logits: Tensor) -> Tensor:
+    """Returns by how much the logits (N, K) of one sample differ at most: a number, fp32."""
+    low, high = logits.to(torch.float32).aminmax(dim=1)
+    return (high - low).max()
+
+
+def check_spread(spread: float) -> None:
+    """Refuses a teacher whose logits are as far apart as no trained network's.
+
+    Raises:
+        RunFailed: they are; in any dtype, since such soft targets are one-hot noise.
+    """
+    if spread > IMPOSSIBLE_SPREAD:
+        raise RunFailed(
+            f"a teacher's logits of one sample differ by {spread:.3g}, which is no trained "
+            "network's answer: its weights were made for another network, or for one with other "
+            "options (padding, eps) or other inputs"
+        )

@@ -1,26 +1,29 @@
-"""Weights of networks from files made elsewhere. Nothing in a file is ever executed.
+"""Tensors of a file matched with a network's, all of them or none.
 
-Files are read with `weights_only=True` on the CPU. How the networks in them were trained, and
-where files are found, is not for this module; runs of this suite are found by `runs/`.
+Matching by order and shape, and by name alike, sees names and shapes only. What a network computes
+with its tensors is its code's, and these are known to differ between code bases without any
+tensor telling: on which side a parameter-free shortcut pads (an option of ours: ResNet-8 and -20),
+eps of batch normalisation (an option: GoogLeNet), the stride on a bottleneck's 1x1 or 3x3, the
+order of batch normalisation and activation, ReLU or ReLU6, average or maximum pooling, asymmetric
+padding (TensorFlow's), the order in which branches are concatenated and channels shuffled,
+(C, H, W) flattened or (H, W, C), RGB or BGR, the classes' order. The teacher's accuracy, which is
+told before a student is trained, is what shows them.
+
+How the networks were trained, and where files are found, is not for this module; how they are
+read is for `weight_files`.
 """
 
-import pickle
-import re
-import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from kdlsr.config import UserError
 from kdlsr.data.normalisation import Normalisation
+from kdlsr.teachers.weight_files import read_state_dict
 
-# Where a state dict stands in the files of this suite and of others.
-KEYS = ("model", "state_dict", "model_state_dict", "model_state", "net", "network", "weights")
 # What wrappers (DataParallel, torch.compile, Lightning modules) put before each name.
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 COUNTER = "num_batches_tracked"  # of batch normalisation; files older than torch 0.4.1 lack it
@@ -39,6 +42,7 @@ class Match:
             report it together with the network's accuracy.
         tensors: how many were taken.
         key: where in the file the state dict stood, dotted; empty where the file is one.
+        others: keys of other state dicts in the file, which were not taken.
         prefix: what was taken off the front of each name.
         counters: False where the file lacks batch normalisation's counters of batches.
         normalisation: of the pixels that the network learnt from, where a file of ours says it.
@@ -47,6 +51,7 @@ class Match:
     rule: Literal["names", "order"]
     tensors: int
     key: str = ""
+    others: tuple[str, ...] = ()
     prefix: str = ""
     counters: bool = True
     normalisation: Normalisation | None = None
@@ -61,20 +66,31 @@ class Match:
             text += " matched by order and shape (the names differ: check the accuracy)"
         if self.prefix:
             text += f", less the prefix '{self.prefix}'"
+        if self.others:
+            text += f"; not taken: {', '.join(self.others)} (teacher.key chooses)"
         return text if self.counters else f"{text}; no {COUNTER} in the file"
 
 
-def load_weights(model: nn.Module, path: Path, where: str = "teacher.path") -> Match:
+def load_weights(
+    model: nn.Module,
+    path: Path,
+    where: str = "teacher.path",
+    *,
+    key: str | None = None,
+    prefix: str | None = None,
+) -> Match:
     """Copies the weights in a file into `model`, all of them or, on an error, none.
 
-    The file holds a state dict, or a dict with one under one of `KEYS`, written by torch.save
-    or as .safetensors. Names are compared as they are, then without a wrapper's prefix, then
-    order and shapes alone (not in .safetensors, which keeps no order).
+    The file holds a state dict, or one below some keys, written by torch.save or as
+    .safetensors. Names are compared as they are, then without a wrapper's prefix, then order
+    and shapes alone (not in .safetensors, which keeps no order).
 
     Args:
         model: the network, with the options it had when the file was written.
         path: the file.
         where: the config key that named it, for messages.
+        key: the dotted key of the state dict in it; None: where such files have one.
+        prefix: take only the tensors whose names begin so; None: all.
 
     Raises:
         UserError: no such file; truncated or altered; holding more than weights; or not this
@@ -82,10 +98,11 @@ def load_weights(model: nn.Module, path: Path, where: str = "teacher.path") -> M
     """
     source = f"{where}={path}"
     ordered = path.suffix != ".safetensors"
-    content = _read(path, source)
-    found, key = _state_dict(content, source)
-    own = model.state_dict()
-    found, prefix = _without_prefix(found, own)
+    state = read_state_dict(path, source, key)
+    own, found = model.state_dict(), state.tensors
+    if prefix is not None:
+        found = _with_prefix(found, prefix, source)
+    found, removed = _without_prefix(found, own)
     counters = any(name.endswith(COUNTER) for name in found) or not any(
         name.endswith(COUNTER) for name in own
     )
@@ -94,91 +111,29 @@ def load_weights(model: nn.Module, path: Path, where: str = "teacher.path") -> M
     if pairs is None and ordered:
         rule, pairs = "order", _by_order(own, found)
     if pairs is None:
-        raise UserError(f"{source} does not fit the network: {_misfits(own, found, ordered)}")
+        under = f" (its '{state.key}')" if state.others else ""
+        advice = _advice(own, found) if prefix is None else ""
+        misfits = _misfits(own, found, ordered)
+        raise UserError(f"{source}{under} does not fit the network: {misfits}{advice}")
+    _check_floats(own, pairs, source)
     model.load_state_dict(own | pairs)
-    return Match(rule, len(pairs), key, prefix, counters, _normalisation(content))
+    taken = (prefix or "") + removed
+    return Match(rule, len(pairs), state.key, state.others, taken, counters, state.normalisation)
 
 
-# ---------------------------------------------------------------- reading
+# ---------------------------------------------------------------- names
 
 
-def _read(path: Path, source: str) -> Any:
-    if not path.exists():
-        raise UserError(f"{source}: no such file")
-    if not path.is_file():
-        raise UserError(f"{source} is not a file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path, source)
-    try:
-        _check_archive(path, source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols: the error below says more
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except PermissionError as error:
-        raise UserError(f"{source} may not be read: {error.strerror}") from error
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{source} {_refused_pickle(str(error))}") from error
-    except Exception as error:  # a damaged file can raise any of them from inside the reader
-        raise UserError(f"{source} is truncated, altered or no file of torch.save") from error
-
-
-def _check_archive(path: Path, source: str) -> None:
-    """Verifies the checksums in a zip archive, which torch.load does not."""
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return  # the format before torch 1.6: it has none
-    with zipfile.ZipFile(path) as archive:
-        damaged = archive.testzip()
-    if damaged:
-        raise UserError(f"{source} is altered: {damaged} in it disagrees with its checksum")
-
-
-def _read_safetensors(path: Path, source: str) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{source} is truncated, altered or no .safetensors file") from error
-
-
-def _refused_pickle(message: str) -> str:
-    named = re.search(r"(?:GLOBAL|[Uu]nsupported class) ([\w.]*\w)", message)
-    if not named:
-        return "is truncated, altered or no file of torch.save"
-    return (
-        f"holds more than weights ({named.group(1)}) and is not unpickled, since that can run "
-        "code; where you trust it, save its state dict alone"
-    )
-
-
-def _state_dict(content: Any, source: str) -> tuple[dict[str, Tensor], str]:
-    """Finds the state dict in a file's content, and the dotted key it stands under."""
-    path: list[str] = []
-    while isinstance(content, Mapping):
-        if content and all(isinstance(value, Tensor) for value in content.values()):
-            return {str(name): value for name, value in content.items()}, ".".join(path)
-        inner = next((k for k in KEYS if isinstance(content.get(k), Mapping)), None)
-        if inner is None:
-            break
-        path.append(inner)
-        content = content[inner]
-    if not isinstance(content, Mapping):
-        raise UserError(f"{source} holds no state dict but a {type(content).__name__}")
-    odd = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    raise UserError(
-        f"{source} holds no state dict: expected one alone or under {', '.join(KEYS)}; "
-        f"found {_first(odd) or 'nothing'}"
-    )
-
-
-def _normalisation(content: Any) -> Normalisation | None:
-    """Returns what a checkpoint of this suite says of its inputs; None of any other file."""
-    found = content.get("normalisation") if isinstance(content, Mapping) else None
-    return Normalisation.from_state(found) if isinstance(found, Mapping) else None
+def _with_prefix(found: dict[str, Tensor], prefix: str, source: str) -> dict[str, Tensor]:
+    """Returns the tensors whose names begin with `prefix`, without it."""
+    kept = {n.removeprefix(prefix): t for n, t in found.items() if n.startswith(prefix)}
+    if not kept:
+        starts = sorted({n.partition(".")[0] + "." for n in found if "." in n})
+        raise UserError(
+            f"{source}: no name begins with teacher.prefix={prefix}; they begin with "
+            f"{_first(starts) or _first(sorted(found))}"
+        )
+    return kept
 
 
 def _without_prefix(
@@ -247,7 +202,24 @@ def _may_be_same(a: str, b: str, own: Mapping[str, Tensor], found: Mapping[str, 
     return len(leaves) == 1 or not leaves <= set(LEAVES)
 
 
+def _check_floats(own: Mapping[str, Tensor], pairs: Mapping[str, Tensor], source: str) -> None:
+    """Refuses whole numbers where weights are floats: they lack the scale that belongs to them."""
+    for name, tensor in pairs.items():
+        if own[name].is_floating_point() and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UserError(f"{source}: {name} is {kind}, quantised maybe; expected floats")
+
+
 # ---------------------------------------------------------------- saying what does not fit
+
+
+def _advice(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str:
+    """Names the prefixes below which a file holds the whole network, beside other things."""
+    needed = [name for name in own if not name.endswith(COUNTER)]
+    starts = {n.removesuffix(needed[0]) for n in found if n.endswith(f".{needed[0]}")}
+    whole = sorted(start for start in starts if all(start + name in found for name in needed))
+    chosen = " or ".join(f"teacher.prefix={start}" for start in whole)
+    return f"; the network is in it: add {chosen}" if whole else ""
 
 
 def _misfits(own: Mapping[str, Tensor], found: Mapping[str, Tensor], ordered: bool) -> str:

@@ -10,9 +10,9 @@ from kdlsr.config import UserError
 from kdlsr.config.compose import option, relative_to_here
 from kdlsr.config.schema import ModelConfig, as_plain, read_config
 from kdlsr.data import Facts
-from kdlsr.data.normalisation import Normalisation
+from kdlsr.data.normalisation import Normalisation, check_normalisation
 from kdlsr.files import file_digest
-from kdlsr.models import build_model, check_builds
+from kdlsr.models import build_model, check_builds, options_without_tensors
 from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
 from kdlsr.teachers.weights import load_weights
 
@@ -26,6 +26,7 @@ class FileTeacher(Teacher):
         sha256: of its bytes.
         dataset, facts: the student's data set, for which the network is built.
         normalisation: of the pixels it was trained on; None: what the file says, if it does.
+        key, prefix: which of the tensors in the file are meant; None: where such files have them.
     """
 
     path: Path
@@ -33,6 +34,8 @@ class FileTeacher(Teacher):
     dataset: str
     facts: Facts
     normalisation: Normalisation | None
+    key: str | None
+    prefix: str | None
 
     @property
     def name(self) -> str:
@@ -44,7 +47,8 @@ class FileTeacher(Teacher):
         found["options"] = dict(self.network.options)
         if self.normalisation is not None:
             found["normalisation"] = [self.normalisation.mean, self.normalisation.std]
-        return found
+        chosen = {"key": self.key, "prefix": self.prefix}
+        return found | {name: value for name, value in chosen.items() if value is not None}
 
     def weights_identity(self, checkpoint: Path | None) -> Mapping[str, Any]:  # noqa: ARG002
         uses_timm = {"timm": version("timm")} if self.network.name == "timm" else {}
@@ -58,9 +62,15 @@ class FileTeacher(Teacher):
             num_classes=self.facts.num_classes,
             dataset=self.dataset,
         )
-        match = load_weights(model, self.path)
-        remark = f"teacher.path={self.path}: {match}"
+        match = load_weights(model, self.path, key=self.key, prefix=self.prefix)
+        remark = f"teacher.path={self.path}: {match}{self._unseen()}"
         return LoadedNetwork(model, self.normalisation or match.normalisation, remark)
+
+    def _unseen(self) -> str:
+        """Names the options that no tensor tells, as they may be another's network's."""
+        unseen = options_without_tensors(self.network.name, self.network.options)
+        others = " or ".join(f"model.{option}" for option in unseen)
+        return f"; a network with {others} has the same tensors, and other logits" if others else ""
 
 
 @kinds.register("checkpoint")
@@ -69,6 +79,8 @@ def checkpoint(
     student: Student,
     path: str,
     model: str | None = None,
+    key: str | None = None,
+    prefix: str | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> FileTeacher:
@@ -78,12 +90,15 @@ def checkpoint(
         student: who is taught.
         path: of the file.
         model: the network in it; null: the student's. `teacher.overrides` sets its options.
+        key: of the state dict in it, dotted (`state_dict_ema`, `ema.module`); null: where such
+            files have it, an average of weights only if there is no other.
+        prefix: take only the tensors whose names begin so (`student.`); null: all.
         mean: of the pixels it was trained on, per channel in units of 0..1; null, with `std`: what
             a file of ours says, else the student's.
         std: likewise.
 
     Raises:
-        UserError: there is no such file, or no such network.
+        UserError: there is no such file, or no such network; a mean or a std that is none.
     """
     file = relative_to_here(path)
     if file.is_dir():
@@ -108,7 +123,9 @@ def checkpoint(
         sha256=file_digest(file),
         dataset=dataset,
         facts=facts,
-        normalisation=_normalisation(mean, std),
+        normalisation=_normalisation(mean, std, student),
+        key=key,
+        prefix=prefix,
     )
 
 
@@ -116,7 +133,7 @@ def _network(student: Student, model: str | None) -> ModelConfig:
     """Returns the student's network, or the one that is named, with the overrides' options."""
     plain = as_plain(student.config)
     if model is not None:
-        plain["model"] = option("model", model)
+        plain["model"] = _option_of_teacher(model)
     overrides = student.config.teacher.overrides
     for override in overrides:
         if override.section != "model":
@@ -124,9 +141,20 @@ def _network(student: Student, model: str | None) -> ModelConfig:
     return read_config(overrides.apply_to(plain, "teacher.overrides")).model
 
 
+def _option_of_teacher(model: str) -> dict[str, Any]:
+    try:
+        return option("model", model)
+    except UserError as error:
+        raise UserError(
+            str(error).replace(f"model={model}", f"teacher.model={model}", 1)
+        ) from error
+
+
 def _normalisation(
-    mean: tuple[float, ...] | None, std: tuple[float, ...] | None
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None, student: Student
 ) -> Normalisation | None:
     if (mean is None) != (std is None):
         raise UserError("teacher.mean and teacher.std go together")
+    name = student.config.dataset.name
+    check_normalisation({"mean": mean, "std": std}, student.facts.spec, "teacher", name)
     return None if mean is None or std is None else Normalisation(mean, std)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from kdlsr.config import UserError, nearest
+from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ModelConfig
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
@@ -53,7 +54,8 @@ def timm(*, student: Student, architecture: str) -> TimmTeacher:
         architecture: timm's name of it, with the tag of its weights: `resnet50.a1_in1k`.
 
     Raises:
-        UserError: timm has no such network, or it has other classes than the data set.
+        UserError: timm has no such network, or it has other classes than the data set, or
+            takes other inputs.
     """
     import timm as library
 
@@ -65,6 +67,12 @@ def timm(*, student: Student, architecture: str) -> TimmTeacher:
         raise UserError(
             f"teacher.architecture={architecture} has {classes} classes; the data set has "
             f"{student.facts.num_classes}"
+        )
+    channels = library.get_pretrained_cfg_value(architecture, "input_size")[0]
+    if not student.facts.spec.interchangeable(ImageSpec(1, 1, channels)):
+        raise UserError(
+            f"teacher.architecture={architecture} takes images with {channels} channels; the data "
+            f"set gives {student.facts.spec}"
         )
     return TimmTeacher(
         kind="timm",
