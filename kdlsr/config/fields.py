@@ -3,6 +3,9 @@
 A field's constraint stands in its type, once: `Annotated[float, Between(0, 1)]`. Unknown
 keys, wrong types and values out of range are refused with a `UserError` that names the
 key by its full dotted path, what was expected and, for a misspelt key, the nearest one.
+
+Not pydantic, which is there with wandb: its import takes 0.09 s, more than all of this room's, and
+its messages would have to be made one line with the nearest key all the same.
 """
 
 import dataclasses
