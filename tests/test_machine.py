@@ -8,7 +8,6 @@ from kdlsr.machine import cores as machine_cores
 from kdlsr.machine import device
 from kdlsr.machine.cores import default_threads
 from kdlsr.machine.device import computing, resolve_device, resolve_precision
-from kdlsr.runs.sweep import cores_per_job
 
 CPU = torch.device("cpu")
 
@@ -37,25 +36,12 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         resolve_device("cuda:99")
 
 
-@pytest.mark.parametrize(
-    ("launcher", "cores"),
-    [
-        ({"_target_": "basic"}, None),
-        ({"n_jobs": 4}, 2),
-        ({"n_jobs": 100}, 1),
-        ({"n_jobs": -1}, 1),
-        ({"cpus_per_task": 3}, 3),
-        ({"ray": {"remote": {"num_cpus": 2}}}, 2),
-        ({"ray": {"remote": {"num_cpus": 0.5}}}, 1),
-    ],
-)
-def test_jobs_that_run_at_once_share_the_cores(
-    monkeypatch: pytest.MonkeyPatch, launcher: dict[str, object], cores: int | None
+@pytest.mark.parametrize(("cores", "threads"), [(None, 8), (3, 3), (1, 1), (100, 8)])
+def test_a_jobs_threads_are_its_cores_and_one_for_a_small_network(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, threads: int
 ) -> None:
-    monkeypatch.setattr("kdlsr.runs.sweep.available_cores", lambda: 8)
     monkeypatch.setattr(machine_cores, "available_cores", lambda: 8)
-    assert cores_per_job(launcher) == cores
-    assert default_threads(False, cores) == (cores or 8)
+    assert default_threads(False, cores) == threads
     assert default_threads(True, cores) == 1
 
 

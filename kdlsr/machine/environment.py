@@ -13,7 +13,7 @@ from kdlsr.machine.cores import cpu_info
 
 def describe_environment(device: torch.device, precision: str, threads: int) -> dict[str, Any]:
     """Returns what `environment.json` records: what else the bits of a run depend on."""
-    from importlib.metadata import version  # importing torchvision itself takes a second
+    from importlib.metadata import version  # importing timm itself takes seconds
 
     from kdlsr import __version__
 
@@ -23,7 +23,7 @@ def describe_environment(device: torch.device, precision: str, threads: int) -> 
         "git_commit": _git_commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "torchvision": version("torchvision"),
+        "timm": version("timm"),
         "numpy": version("numpy"),
         "device_type": device.type,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
