@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import os
 import pickle
 import struct
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import tarfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import yaml
 from loopback import Loopback, serve
+from made_images import draw, make_pets, make_tiny, source
 from PIL import Image
 
 from kdlsr.config import UserError, build
@@ -357,30 +359,10 @@ def test_file_that_is_no_idx_is_refused() -> None:
 
 # Folders of images
 
-Draw = Callable[[Path, int], None]
-
-
-def draw(path: Path, shade: int, size: tuple[int, int] = (12, 10), mode: str = "RGB") -> None:
-    """Writes an image of smooth noise; `size` is (width, height)."""
-    rng = np.random.default_rng(shade)
-    coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
-    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "pets"
-    for split, count in (("train", 4), ("test", 2)):
-        for label, name in enumerate(("cat", "dog", "emu")):
-            for number in range(count):
-                draw(root / split / name / f"{number}.png", 100 * label + 10 * number + count)
-    return root
-
-
-def source(root: Path, **options: Any) -> ImageFolder:
-    return build(ImageFolder, {"root": str(root), **options}, "dataset")
+    return make_pets(tmp_path / "pets")
 
 
 def cache_files(data_dir: Path) -> list[Path]:
@@ -423,9 +405,9 @@ def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.Mo
     read: list[Path] = []
     read_row = scan._read_row
 
-    def counting(path: Path, *, is_image: bool) -> scan.Row:
+    def counting(path: Path, role: scan.Role) -> scan.Row:
         read.append(path)
-        return read_row(path, is_image=is_image)
+        return read_row(path, role)
 
     monkeypatch.setattr(scan, "_read_row", counting)
     assert source(folder).facts() == before
@@ -634,23 +616,6 @@ def test_users_tree_is_left_alone(folder: Path) -> None:
 
 # Tiny-ImageNet
 
-WNIDS = ("n03", "n01", "n02")  # wnids.txt is not sorted; labels are
-
-
-def make_tiny(root: Path) -> None:
-    for label, wnid in enumerate(WNIDS):
-        for number in range(3):
-            path = root / "train" / wnid / "images" / f"{wnid}_{number}.JPEG"
-            draw(path, 10 * label + number, (64, 64), mode="L" if number == 1 else "RGB")
-        (root / "train" / wnid / f"{wnid}_boxes.txt").write_text("")
-    lines = []
-    for number, wnid in enumerate(("n01", "n03", "n02", "n01")):
-        draw(root / "val" / "images" / f"val_{number}.JPEG", 50 + number, (64, 64))
-        lines.append(f"val_{number}.JPEG\t{wnid}\t0\t0\t63\t63\n")
-    (root / "val" / "val_annotations.txt").write_text("".join(reversed(lines)))
-    (root / "wnids.txt").write_text("\n".join(WNIDS) + "\n")
-    draw(root / "test" / "images" / "test_0.JPEG", 77, (64, 64))
-
 
 @pytest.fixture
 def tiny_zip(tmp_path: Path, server: Loopback, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -707,7 +672,7 @@ def test_tiny_imagenet_from_elsewhere_is_known_by_its_content(data_dir: Path) ->
     assert TinyImageNet().load()[1].labels.tolist() == [0, 1, 1, 0]
 
 
-def test_rearranged_tiny_imagenet_is_refused(data_dir: Path) -> None:
+def test_tiny_imagenet_without_annotations_is_refused(data_dir: Path) -> None:
     root = data_dir / tiny_imagenet.FOLDER
     make_tiny(root)
     (root / "val" / "val_annotations.txt").unlink()
@@ -716,3 +681,41 @@ def test_rearranged_tiny_imagenet_is_refused(data_dir: Path) -> None:
     (root / "wnids.txt").write_text("n01\nn09\n")
     with pytest.raises(UserError, match="no folder train/n09/images"):
         TinyImageNet().facts()
+
+
+def alter(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    state = path.stat()
+    content[-9] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+@pytest.mark.usefixtures("tiny_zip")
+@pytest.mark.parametrize("how", ["altered", "removed", "added", "annotated anew"])
+def test_an_altered_tree_is_official_no_longer(data_dir: Path, how: str) -> None:
+    official = tiny_imagenet.ARCHIVE.checksum
+    TinyImageNet().load()
+    assert TinyImageNet().facts().fingerprint == official
+    root = data_dir / tiny_imagenet.FOLDER
+    images = root / "train" / "n01" / "images"
+    if how == "altered":
+        alter(images / "n01_0.JPEG")  # of the same size, and as old as before
+    elif how == "removed":
+        (images / "n01_0.JPEG").unlink()
+    elif how == "added":
+        draw(images / "n01_8.JPEG", 3, (64, 64))
+    else:
+        annotations = root / "val" / "val_annotations.txt"
+        annotations.write_text(
+            annotations.read_text().replace("val_1.JPEG\tn03", "val_1.JPEG\tn02")
+        )
+    assert TinyImageNet().facts().fingerprint != official
+
+
+@pytest.mark.usefixtures("tiny_zip")
+def test_a_marker_that_names_no_content_vouches_for_none(data_dir: Path) -> None:
+    TinyImageNet().load()
+    marker = data_dir / tiny_imagenet.FOLDER / tiny_imagenet.MARKER
+    marker.write_text(tiny_imagenet.ARCHIVE.checksum + "\n")  # as it was written before
+    assert TinyImageNet().facts().fingerprint != tiny_imagenet.ARCHIVE.checksum

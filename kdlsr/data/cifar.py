@@ -97,7 +97,8 @@ class Cifar(Dataset):
 
     def facts(self) -> Facts:
         checksum = self.layout.archive.checksum
-        return Facts(ImageSpec(32, 32, 3), len(self.class_names), checksum, self.class_names)
+        names = self.class_names
+        return Facts(ImageSpec(32, 32, 3), len(names), checksum, names, 50_000, 10_000)
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         layout = self.layout

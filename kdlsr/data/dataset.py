@@ -38,12 +38,18 @@ class Facts:
         num_classes: K.
         fingerprint: identifies the content: the same wherever the same content lies.
         class_names: K names, in the order of the labels.
+        train, test: how many samples there are to train and to test on; None: not known yet.
+        skipped: how many files of which kind were passed over among those that hold the samples;
+            None: the data set is no tree of files that might hold others.
     """
 
     spec: InputSpec
     num_classes: int
     fingerprint: str
     class_names: tuple[str, ...]
+    train: int | None = None
+    test: int | None = None
+    skipped: tuple[tuple[str, int], ...] | None = None
 
 
 class Content(ABC):

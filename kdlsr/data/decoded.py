@@ -8,6 +8,8 @@ each time they are opened, so a stale or damaged cache is never used. It may be 
 import hashlib
 import io
 import json
+import math
+import shutil
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.dataset import cache_dir, quiet
 from kdlsr.data.images import Images
-from kdlsr.data.scan import Files, Tree, in_parallel, read_bytes, reading_image
+from kdlsr.data.listing import Files, Tree
+from kdlsr.data.scan import in_parallel, open_image, read_bytes, reading_image
 from kdlsr.files import (
     disk_refusals,
     locked,
@@ -84,10 +87,8 @@ def decode(path: Path, decoding: Decoding) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: it is damaged, or has another size than `decoding` says.
     """
-    from PIL import Image
-
     content, _ = read_bytes(path)
-    with reading_image(path), Image.open(io.BytesIO(content)) as opened:
+    with reading_image(path), open_image(io.BytesIO(content)) as opened:
         image = opened.convert("L" if decoding.spec.channels == 1 else "RGB")
         if decoding.resize is not None:
             image = _resize_and_crop(image, decoding.resize)
@@ -147,6 +148,7 @@ def _build(
     folder: Path, tree: Tree, decoding: Decoding, progress: Progress, *, alone: bool
 ) -> None:
     with disk_refusals(folder):
+        _check_room(folder, tree, decoding)
         if alone:
             remove_abandoned(folder.parent, 0, folder.name)
         if folder.exists():
@@ -156,6 +158,23 @@ def _build(
             _decode_split(partial, "test", tree.root, tree.test, decoding, progress)
             manifest = {p.name: [p.stat().st_size, _crc32(p)] for p in partial.iterdir()}
             write_whole(partial / MANIFEST, json.dumps(manifest))
+
+
+def _check_room(folder: Path, tree: Tree, decoding: Decoding) -> None:
+    """Refuses what cannot be written: files are mapped, where a full disk would kill the process.
+
+    Raises:
+        UserError: the decoded images take more than the disk has.
+    """
+    count = len(tree.train.paths) + len(tree.test.paths)
+    size = count * math.prod(decoding.spec.shape)
+    place = next(parent for parent in folder.parents if parent.exists())
+    free = shutil.disk_usage(place).free
+    if size > free:
+        raise UserError(
+            f"{count:,} {decoding.spec} take {size / 1e9:,.0f} GB; {place} has "
+            f"{free / 1e9:,.0f} GB free: set a smaller dataset.image_size, or KDLSR_DATA"
+        )
 
 
 def _decode_split(

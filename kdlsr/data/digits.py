@@ -26,7 +26,7 @@ class Digits(Dataset):
     """
 
     def facts(self) -> Facts:
-        return Facts(ImageSpec(8, 8, 1), 10, FINGERPRINT, tuple("0123456789"))
+        return Facts(ImageSpec(8, 8, 1), 10, FINGERPRINT, tuple("0123456789"), 1297, 500)
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         from sklearn.datasets import load_digits

@@ -75,7 +75,7 @@ class FashionMnist(Dataset):
     def facts(self) -> Facts:
         md5s = "\n".join(file.archive.checksum for file in FILES)
         fingerprint = "sha256:" + hashlib.sha256(md5s.encode()).hexdigest()
-        return Facts(ImageSpec(28, 28, 1), 10, fingerprint, CLASSES)
+        return Facts(ImageSpec(28, 28, 1), 10, fingerprint, CLASSES, 60_000, 10_000)
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         folder = self.folder / "FashionMNIST" / "raw"

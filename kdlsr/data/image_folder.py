@@ -11,7 +11,8 @@ from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.images import Images
-from kdlsr.data.scan import Files, Inspection, Tree, folders, images, inspect
+from kdlsr.data.listing import Files, Passed, Tree, counted, folders, listed
+from kdlsr.data.scan import Inspection, inspect
 from kdlsr.files.download import Progress
 
 
@@ -20,34 +21,42 @@ from kdlsr.files.download import Progress
 class ImageFolder(Dataset):
     """Images of the user's own; classes are the sorted folder names.
 
-    Grey where all images are, else RGB. Files without an image's suffix and hidden ones are
-    passed over. Checksums and decoded images are kept in the data directory's
-    `.kdlsr-cache`, never in the tree itself.
+    Grey where all images are, else RGB. A file is an image if Pillow can read it, whatever its
+    suffix (.jfif, .avif, none); of an animation it is the first frame. Hidden files are passed
+    over; so are others that are no image, which are counted. Checksums and decoded images are
+    kept in the data directory's `.kdlsr-cache`, never in the tree itself.
 
     Attributes:
         image_size: what the shorter side is resized to (bilinear) before the centre is
             cropped square; null: all images have one size already.
+        skip_unreadable: go on without files that are called images, or seem to be, and cannot be
+            read, however many they are; otherwise a class that loses more than 1 % is refused.
     """
 
     image_size: Annotated[int, AtLeast(1)] | None = None
+    skip_unreadable: bool = False
 
     def facts(self) -> Facts:
-        tree = self._tree()
-        return self._facts(tree, inspect(tree))
-
-    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
-        tree = self._tree()
-        found = inspect(tree, progress)
-        decoding = Decoding(self._spec(found), self.image_size)
-        return load_decoded(tree, found.fingerprint, decoding, progress)
-
-    def _facts(self, tree: Tree, found: Inspection) -> Facts:
+        tree, found = self._inspected(quiet)
         return Facts(
             spec=self._spec(found),
             num_classes=len(tree.class_names),
             fingerprint=found.fingerprint,
             class_names=tree.class_names,
+            train=len(tree.train.paths),
+            test=len(tree.test.paths),
+            skipped=counted(tree.passed),
         )
+
+    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
+        tree, found = self._inspected(progress)
+        decoding = Decoding(self._spec(found), self.image_size)
+        return load_decoded(tree, found.fingerprint, decoding, progress)
+
+    def _inspected(self, progress: Progress) -> tuple[Tree, Inspection]:
+        tree = self._tree()
+        found = inspect(tree, progress)
+        return tree.sifted(found.no_images), found
 
     def _spec(self, found: Inspection) -> ImageSpec:
         channels = 1 if found.grey else 3
@@ -68,8 +77,9 @@ class ImageFolder(Dataset):
         for name in sorted({*class_names} ^ {*tested}):
             have, lack = ("train", "test") if name in class_names else ("test", "train")
             raise UserError(f"{root / lack} has no class {name!r}, which {have} has")
-        train, test = (_split(root, split, class_names) for split in ("train", "test"))
-        return Tree(root, class_names, train, test)
+        passed: list[Passed] = []
+        train, test = (_split(root, split, class_names, passed) for split in ("train", "test"))
+        return Tree(root, class_names, train, test, (), tuple(passed), self.skip_unreadable)
 
 
 def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
@@ -96,13 +106,14 @@ def _classes(root: Path, split: str) -> tuple[str, ...]:
     return names
 
 
-def _split(root: Path, split: str, class_names: tuple[str, ...]) -> Files:
+def _split(root: Path, split: str, class_names: tuple[str, ...], passed: list[Passed]) -> Files:
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):
-        found = images(root, f"{split}/{name}")
-        if not found:
+        found, others = listed(root, f"{split}/{name}")
+        if not found and not others:
             raise UserError(f"{root / split / name} holds no image")
         paths += found
         labels += [label] * len(found)
+        passed += others
     return Files(tuple(paths), np.array(labels, dtype=np.int64))

@@ -25,6 +25,8 @@ class ImageNet(Dataset):
             num_classes=CLASSES,
             fingerprint="imagenet-ilsvrc2012",
             class_names=tuple(map(str, range(CLASSES))),
+            train=1_281_167,
+            test=50_000,
         )
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:

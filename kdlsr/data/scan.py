@@ -3,65 +3,46 @@
 Checksums are remembered by modification time. Nothing here decodes an image.
 """
 
+import functools
 import hashlib
 import io
 import json
 import os
+import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeVar
 
 from kdlsr.config import UserError
 from kdlsr.data.dataset import cache_dir, quiet
+from kdlsr.data.listing import Tree, promises_image
 from kdlsr.files import disk_refusals, write_whole
 from kdlsr.files.download import Progress
 from kdlsr.machine.cores import available_cores
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+if TYPE_CHECKING:
+    from PIL.Image import Image as ImageFile
+
+# What Pillow may take a file for. It knows more, and starts Ghostscript for some of them.
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 CHUNK_FILES = 256
 # A file changed this shortly before it was read may change again within its time stamp's tick.
 UNSETTLED_NS = 2_000_000_000
 
+Role = Literal["image", "perhaps", "annotation"]  # what a file is expected to be
 T = TypeVar("T")
 S = TypeVar("S")
 
 
-@dataclass(frozen=True)
-class Files:
-    """Image files of one split: paths relative to the tree (with "/"), sorted; labels (N,)."""
-
-    paths: tuple[str, ...]
-    labels: npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Tree:
-    """A data set as image files below `root`.
-
-    Attributes:
-        root: the folder.
-        class_names: in the order of the labels.
-        train: files to train on.
-        test: files to test on.
-        annotations: other files that decide what the data set is (paths as in `Files`).
-    """
-
-    root: Path
-    class_names: tuple[str, ...]
-    train: Files
-    test: Files
-    annotations: tuple[str, ...] = ()
-
-
 class Row(NamedTuple):
-    """What is remembered of one file; `mode` is Pillow's, "" for a file that is no image."""
+    """What is remembered of one file; `mode` is Pillow's, "" for a file that is no image.
+
+    `sha256` is empty for what was found among images and is none.
+    """
 
     size: int
     modified_ns: int
@@ -80,45 +61,54 @@ class Inspection:
         fingerprint: SHA-256 over the sorted (relative path, size, SHA-256 of content).
         shapes: each (H, W) that occurs, with one file that has it.
         grey: whether all images are greyscale.
+        no_images: files that were listed as images and are none.
     """
 
     fingerprint: str
     shapes: dict[tuple[int, int], str]
     grey: bool
+    no_images: frozenset[str]
 
 
-def folders(path: Path) -> list[str]:
-    """Returns the names of the folders in `path`, sorted, without hidden ones."""
-    with os.scandir(path) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def images(root: Path, folder: str) -> list[str]:
-    """Returns the image files in `root/folder`, sorted, as paths relative to `root`."""
-    with os.scandir(root / folder) as entries:
-        names = [e.name for e in entries if not e.name.startswith(".")]
-    return [f"{folder}/{n}" for n in sorted(names) if n.lower().endswith(IMAGE_SUFFIXES)]
-
-
-def inspect(tree: Tree, progress: Progress = quiet) -> Inspection:
-    """Reads each file once, or not at all where it is as it was the last time.
+def inspect(tree: Tree, progress: Progress = quiet, *, remembered: bool = True) -> Inspection:
+    """Reads each file once, or, where it is remembered and as it was the last time, not at all.
 
     Raises:
-        UserError: a file cannot be read, is no image, or has more than 8 bits per channel.
+        UserError: a file cannot be read, is no image though it is called one, or has more than
+            8 bits per channel (with `tree.skip_unreadable` it is one of `no_images` instead).
     """
-    paths = sorted({*tree.train.paths, *tree.test.paths, *tree.annotations})
+    roles = _roles(tree)
     index = cache_dir() / "files" / f"{_digest(str(tree.root.resolve()))[:24]}.json"
-    known = _read_index(index)
+    known = _read_index(index) if remembered else {}
     started = time.time_ns()
     prefix = f"{tree.root}/"
-    rows = {p: row for p in paths if (row := known.get(p)) and _unchanged(prefix + p, row)}
-    missing = [path for path in paths if path not in rows]
+    rows = {
+        path: row
+        for path, role in roles.items()
+        if (row := known.get(path)) and _fits(row, role) and _unchanged(prefix + path, row)
+    }
+    missing = {path: role for path, role in roles.items() if path not in rows}
     if missing:
-        annotations = frozenset(tree.annotations)
-        rows |= _read_rows(tree.root, missing, annotations, progress)
+        rows |= _read_rows(tree.root, missing, progress)
         settled = {p: r for p, r in rows.items() if started - r.changed_ns > UNSETTLED_NS}
-        _write_index(index, settled)
-    return _summarise({path: rows[path] for path in paths})
+        if remembered:
+            _write_index(index, settled)
+    return _summarise({path: rows[path] for path in roles})
+
+
+def _roles(tree: Tree) -> dict[str, Role]:
+    """Returns what each file is expected to be, by its path, sorted."""
+    roles: dict[str, Role] = {}
+    for path in (*tree.train.paths, *tree.test.paths):
+        is_meant = promises_image(path) and not tree.skip_unreadable
+        roles[path] = "image" if is_meant else "perhaps"
+    roles |= dict.fromkeys(tree.annotations, "annotation")
+    return dict(sorted(roles.items()))
+
+
+def _fits(row: Row, role: Role) -> bool:
+    """Whether what is remembered of a file is all that its role asks for."""
+    return bool(row.mode) or role == "perhaps" or (role == "annotation" and bool(row.sha256))
 
 
 def in_parallel(
@@ -162,12 +152,11 @@ def _unchanged(path: str, row: Row) -> bool:
     return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == row[:3]
 
 
-def _read_rows(
-    root: Path, paths: Sequence[str], annotations: frozenset[str], progress: Progress
-) -> dict[str, Row]:
+def _read_rows(root: Path, roles: Mapping[str, Role], progress: Progress) -> dict[str, Row]:
     def read_chunk(chunk: Sequence[str]) -> list[Row]:
-        return [_read_row(root / path, is_image=path not in annotations) for path in chunk]
+        return [_read_row(root / path, roles[path]) for path in chunk]
 
+    paths = list(roles)
     results = in_parallel(read_chunk, paths, f"checksum {root.name}", progress)
     return dict(zip(paths, _flatten(results), strict=True))
 
@@ -181,40 +170,78 @@ def read_bytes(path: Path) -> tuple[bytes, os.stat_result]:
     """Returns a small file's content, and its state when it was opened.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: it cannot be read, or is no regular file (a pipe is not waited for).
     """
     try:
-        with path.open("rb", buffering=0) as file:
-            state = os.fstat(file.fileno())
-            return file.readall(), state
+        with _opened(path) as file:
+            return file.readall(), os.fstat(file.fileno())
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _read_row(path: Path, *, is_image: bool) -> Row:
+def _opened(path: Path) -> io.FileIO:
+    """Opens a regular file; of a pipe, without waiting for whoever opens the other end."""
+    file = io.FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path} is no regular file")
+    return file
+
+
+def open_image(file: BinaryIO) -> "ImageFile":
+    """Opens an image of one of `FORMATS`; of several frames or pages, the first.
+
+    Raises:
+        Exception: nearly any, of Pillow's; `reading_image` makes one of them.
+    """
+    from PIL import Image
+
+    return Image.open(file, formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _read_row(path: Path, role: Role) -> Row:
+    if role == "perhaps" and not _is_image(path):
+        now = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
+        return Row(now.st_size, now.st_mtime_ns, now.st_ctime_ns, "", 0, 0, "")
     content, now = read_bytes(path)
-    width, height, mode = _head(path, content) if is_image else (0, 0, "")
+    width, height, mode = (0, 0, "") if role == "annotation" else _head(path, content)
     sha256 = hashlib.sha256(content).hexdigest()
     return Row(len(content), now.st_mtime_ns, now.st_ctime_ns, sha256, width, height, mode)
 
 
-def _head(path: Path, content: bytes) -> tuple[int, int, str]:
-    from PIL import Image
+def _is_image(path: Path) -> bool:
+    """Whether Pillow takes a file for an image that is read here; its content decides."""
+    try:
+        with _opened(path) as file, open_image(io.BufferedReader(file)) as image:
+            return image.mode[0] not in "IF"
+    except Exception:  # Pillow's plugins raise nearly anything on what is no image
+        return False
 
-    with reading_image(path), Image.open(io.BytesIO(content)) as image:
+
+def _head(path: Path, content: bytes) -> tuple[int, int, str]:
+    with reading_image(path), open_image(io.BytesIO(content)) as image:
         if image.mode[0] in "IF":
             raise UserError(f"{path} has more than 8 bits per channel; convert it to 8")
         return *image.size, image.mode
 
 
 def _summarise(rows: dict[str, Row]) -> Inspection:
-    lines = "".join(f"{path}\0{row.size}\0{row.sha256}\n" for path, row in rows.items())
+    counted = {path: row for path, row in rows.items() if row.sha256}
+    lines = "".join(f"{path}\0{row.size}\0{row.sha256}\n" for path, row in counted.items())
     pictures = {path: row for path, row in rows.items() if row.mode}
     shapes: dict[tuple[int, int], str] = {}
     for path, row in pictures.items():
         shapes.setdefault((row.height, row.width), path)
     grey = all(row.mode in ("1", "L", "LA") for row in pictures.values())
-    return Inspection(_digest(lines), shapes, grey)
+    return Inspection(_digest(lines), shapes, grey, frozenset(rows.keys() - counted.keys()))
 
 
 def _digest(text: str) -> str:

@@ -16,13 +16,16 @@ from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.image_folder import one_size
 from kdlsr.data.images import Images
-from kdlsr.data.scan import Files, Tree, images, inspect
+from kdlsr.data.listing import Files, Passed, Tree, counted, listed
+from kdlsr.data.scan import inspect, read_bytes
 from kdlsr.files import disk_refusals, locked, remove_abandoned, whole_folder, write_whole
 from kdlsr.files.download import Archive, Progress, fetch
 
 FOLDER = "tiny-imagenet-200"
-ANNOTATIONS = "val/val_annotations.txt"
-MARKER = ".kdlsr-official"  # holds the checksum of the archive that the tree was unpacked from
+VAL, ANNOTATIONS = "val/images", "val/val_annotations.txt"
+# Holds the checksum of the archive that a tree was unpacked from, and the fingerprint of what was
+# unpacked: the tree is the official one for as long as it has that.
+MARKER = ".kdlsr-official"
 ARCHIVE = Archive(
     urls=("http://cs231n.stanford.edu/tiny-imagenet-200.zip",),
     filename="tiny-imagenet-200.zip",
@@ -65,79 +68,132 @@ OFFICIAL_CLASSES = tuple(
 class TinyImageNet(Dataset):
     """Read from `<root>/tiny-imagenet-200`, which is downloaded and unpacked if need be.
 
-    What we unpacked from the official archive has the official fingerprint. A tree from
-    elsewhere is fingerprinted by its content, since it may be anything.
+    What we unpacked from the official archive has the official fingerprint while it is unaltered;
+    any other tree is fingerprinted by its content. The validation images may be sorted into
+    `val/<class>/` or `val/<class>/images/`, as many do.
+
+    Attributes:
+        skip_unreadable: as of `image_folder`.
     """
+
+    skip_unreadable: bool = False
 
     def facts(self) -> Facts:
         root = self._root()
         if not root.is_dir():
-            return Facts(OFFICIAL, len(OFFICIAL_CLASSES), ARCHIVE.checksum, OFFICIAL_CLASSES)
-        spec, fingerprint = _content(root)
-        class_names = _class_names(root)
-        return Facts(spec, len(class_names), fingerprint, class_names)
+            names = OFFICIAL_CLASSES
+            return Facts(OFFICIAL, len(names), ARCHIVE.checksum, names, 100_000, 10_000, ())
+        tree, spec, fingerprint = self._inspected(quiet)
+        counts = len(tree.train.paths), len(tree.test.paths), counted(tree.passed)
+        return Facts(spec, len(tree.class_names), fingerprint, tree.class_names, *counts)
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         root = self._root()
         if not root.is_dir():
             _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
-        spec, fingerprint = _content(root, progress)
-        return load_decoded(_tree(root), fingerprint, Decoding(spec), progress)
+        tree, spec, fingerprint = self._inspected(progress)
+        return load_decoded(tree, fingerprint, Decoding(spec), progress)
+
+    def _inspected(self, progress: Progress) -> tuple[Tree, ImageSpec, str]:
+        """Returns what is read, what its images are, and the fingerprint."""
+        root = self._root()
+        tree = _tree(root, self.skip_unreadable)
+        found = inspect(tree, progress)
+        tree = tree.sifted(found.no_images)
+        spec = ImageSpec(*one_size(found), 3)
+        is_official = _marker(root) == [ARCHIVE.checksum, found.fingerprint]
+        return tree, spec, ARCHIVE.checksum if is_official else found.fingerprint
 
     def _root(self) -> Path:
         given = self.folder
         return given if (given / "wnids.txt").is_file() else given / FOLDER
 
 
-def _content(root: Path, progress: Progress = quiet) -> tuple[ImageSpec, str]:
-    """Returns what the images below `root` are, and the fingerprint."""
+def _marker(root: Path) -> list[str]:
     marker = root / MARKER
-    if marker.is_file() and marker.read_text().strip() == ARCHIVE.checksum:
-        return OFFICIAL, ARCHIVE.checksum
-    found = inspect(_tree(root), progress)
-    return ImageSpec(*one_size(found), 3), found.fingerprint
+    return marker.read_text().split() if marker.is_file() else []
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(_read(root, "wnids.txt").split()))
-
-
-def _tree(root: Path) -> Tree:
-    class_names = _class_names(root)
-    paths: list[str] = []
-    labels: list[int] = []
+def _tree(root: Path, skip_unreadable: bool = False) -> Tree:
+    class_names = tuple(sorted(_read(root, "wnids.txt").split()))
+    passed: list[Passed] = []
+    rows: list[tuple[str, int]] = []
     for label, name in enumerate(class_names):
-        if not (root / "train" / name / "images").is_dir():
-            raise UserError(f"{root} has no folder train/{name}/images, though wnids.txt lists it")
-        found = images(root, f"train/{name}/images")
-        paths += found
-        labels += [label] * len(found)
-    train = Files(tuple(paths), np.array(labels, dtype=np.int64))
-    test = _annotated(root, class_names)
-    return Tree(root, class_names, train, test, annotations=("wnids.txt", ANNOTATIONS))
+        folder = f"train/{name}/images"
+        if not (root / folder).is_dir():
+            raise UserError(f"{root} has no folder {folder}, though wnids.txt lists it")
+        rows += _labelled(root, folder, label, passed)
+    is_sorted = any((root / "val" / name).is_dir() for name in class_names)
+    test = (_sorted if is_sorted else _annotated)(root, class_names, passed)
+    annotations = ("wnids.txt",) if is_sorted else ("wnids.txt", ANNOTATIONS)
+    train = _files(rows)
+    return Tree(root, class_names, train, test, annotations, tuple(passed), skip_unreadable)
 
 
-def _annotated(root: Path, class_names: tuple[str, ...]) -> Files:
+def _files(rows: list[tuple[str, int]]) -> Files:
+    labels = np.array([label for _, label in rows], dtype=np.int64)
+    return Files(tuple(path for path, _ in rows), labels)
+
+
+def _labelled(root: Path, folder: str, label: int, passed: list[Passed]) -> list[tuple[str, int]]:
+    found, others = listed(root, folder)
+    passed += others
+    if not found:
+        raise UserError(f"{root / folder} holds no image")
+    return [(path, label) for path in found]
+
+
+def _annotated(root: Path, class_names: tuple[str, ...], passed: list[Passed]) -> Files:
     """The validation images with the classes that `val_annotations.txt` gives them."""
     label_of = {name: label for label, name in enumerate(class_names)}
     rows = []
-    for line in _read(root, ANNOTATIONS).splitlines():
-        name, wnid, *_ = line.split("\t")
+    for number, line in enumerate(_read(root, ANNOTATIONS).splitlines(), start=1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0]
         if wnid not in label_of:
-            raise UserError(f"{root / ANNOTATIONS}: {name} has class {wnid}, not in wnids.txt")
-        rows.append((f"val/images/{name}", label_of[wnid]))
-    rows.sort()
-    return Files(tuple(path for path, _ in rows), np.array([n for _, n in rows], dtype=np.int64))
+            raise UserError(
+                f"{root / ANNOTATIONS}, line {number}: {name} has class {wnid or 'none'}, not in "
+                "wnids.txt"
+            )
+        rows.append((f"{VAL}/{name}", label_of[wnid]))
+    annotated = {path for path, _ in rows}
+    if (root / VAL).is_dir():
+        found, others = listed(root, VAL)
+        passed += others
+        passed += [Passed(VAL, path, "not annotated") for path in found if path not in annotated]
+    return _files(sorted(rows))
+
+
+def _sorted(root: Path, class_names: tuple[str, ...], passed: list[Passed]) -> Files:
+    """The validation images of class folders, in the order that they are published in."""
+    left = listed(root, VAL)[0] if (root / VAL).is_dir() else []
+    if left:
+        raise UserError(
+            f"{root / 'val'} is sorted into classes in part: {VAL} still holds {len(left)} files"
+        )
+    rows = []
+    for label, name in enumerate(class_names):
+        inner = f"val/{name}/images"
+        folder = inner if (root / inner).is_dir() else f"val/{name}"
+        if not (root / folder).is_dir():
+            raise UserError(f"{root} has no folder {folder}, though wnids.txt lists it")
+        rows += _labelled(root, folder, label, passed)
+    return _files(sorted(rows, key=lambda row: row[0].rpartition("/")[2]))
 
 
 def _read(root: Path, name: str) -> str:
-    try:
-        return (root / name).read_text()
-    except OSError as error:
-        raise UserError(
-            f"{root} is not Tiny-ImageNet as published: cannot read {name} "
-            f"({error.strerror}); remove it to have it downloaded"
-        ) from error
+    reason = "it is missing"
+    if (root / name).exists():
+        try:
+            return read_bytes(root / name)[0].decode()
+        except UserError as error:
+            reason = str(error)
+        except UnicodeDecodeError:
+            reason = "it is not UTF-8"
+    raise UserError(
+        f"{root} is not Tiny-ImageNet as published: cannot read {name} ({reason}); remove it to "
+        "have it downloaded"
+    )
 
 
 def _unpack(archive: Path, root: Path, progress: Progress) -> None:
@@ -156,4 +212,5 @@ def _unpack(archive: Path, root: Path, progress: Progress) -> None:
                     if member.filename:
                         zipped.extract(member, unpacked)
                     progress(f"unpack {archive.name}", done + 1, len(members))
-            write_whole(unpacked / MARKER, ARCHIVE.checksum + "\n")
+            fingerprint = inspect(_tree(unpacked), progress, remembered=False).fingerprint
+            write_whole(unpacked / MARKER, f"{ARCHIVE.checksum}\n{fingerprint}\n")

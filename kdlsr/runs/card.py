@@ -5,7 +5,7 @@ far the run is, and what came of it, is not on the card.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from kdlsr.config import UserError, build
@@ -32,6 +32,20 @@ class TeacherOnCard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataOnCard:
+    """How much of a data set there was to read, before any split or subset.
+
+    Attributes:
+        train, test: samples; None: not known when the run began.
+        skipped: files passed over among them, by suffix or kind.
+    """
+
+    train: int | None = None
+    test: int | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunCard:
     """What a run is.
 
@@ -45,6 +59,7 @@ class RunCard:
         numerics: of the code that made it.
         identity: all that moves its numbers; `run_id` ends in its digest.
         config: resolved: every `auto` and null that moves the numbers filled in.
+        data: None on cards from before it was noted.
     """
 
     schema: int = SCHEMA
@@ -56,6 +71,7 @@ class RunCard:
     numerics: int
     identity: Mapping[str, Any]
     config: Mapping[str, Any]
+    data: DataOnCard | None = None
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:

@@ -12,6 +12,7 @@ from pathlib import Path
 from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
 from kdlsr.config.schema import RunConfig, TrackerConfig
+from kdlsr.data.listing import in_words
 from kdlsr.data.prepare import load_streams
 from kdlsr.machine.cores import default_threads
 from kdlsr.machine.device import computing
@@ -130,8 +131,19 @@ def _training(run: Run, writer: RunWriter, session: Session) -> Iterator[Trainin
             device=run.device,
             progress=session.watcher.loading,
         )
+        _tell_of_files(run, session)
         teaching = start_teaching(run, weights, streams, session)
         yield TrainingSession(run, writer, streams, teaching, session)
+
+
+def _tell_of_files(run: Run, session: Session) -> None:
+    """Says how many files were read and passed over, of a tree that may hold any."""
+    facts = run.facts
+    if facts.skipped is not None:
+        session.watcher.message(
+            f"dataset={run.config.dataset.name}: {facts.train:,} images to train on, "
+            f"{facts.test:,} to test on; passed over: {in_words(facts.skipped)}"
+        )
 
 
 # ---------------------------------------------------------------- teachers

@@ -21,7 +21,7 @@ from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
 from kdlsr.models import ModelOption, build_model, check_builds, models
-from kdlsr.runs.card import MadeFor, RunCard, TeacherOnCard
+from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
 from kdlsr.runs.identity import canonical, readable_id
 from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
 from kdlsr.tracking import read_tracker
@@ -229,6 +229,9 @@ def card_of(run: Run, made_for: MadeFor) -> RunCard:
         numerics=NUMERICS,
         identity=json.loads(canonical(identity_of(run, with_seeds=True))),
         config=resolved_config(run),
+        data=DataOnCard(
+            train=run.facts.train, test=run.facts.test, skipped=dict(run.facts.skipped or ())
+        ),
     )
 
 
