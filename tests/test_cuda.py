@@ -105,6 +105,7 @@ def test_a_compiled_run_and_its_evaluation_agree_with_eager_ones() -> None:
     learner.device = device
     learner.model.to(device)
     compile_model(learner.model, device)
+    learner.compiled = True
     assert learner.is_graphed
     batches = [b._replace(inputs=b.inputs.to(device)) for b in task.test]  # type: ignore[union-attr]
     for _ in range(3):  # a graph is recorded in the second call and replayed from then on

@@ -92,13 +92,6 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     _check_teacher_fits(config, loss)
     read_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
-    check_builds(
-        config.model.name,
-        config.model.options,
-        spec=facts.spec,
-        num_classes=facts.num_classes,
-        dataset=config.dataset.name,
-    )
     teacher, teacher_run = None, None
     if loss.needs_teacher or config.start == "teacher":
         teacher, teacher_run = _plan_teacher(config, command, facts)
@@ -114,6 +107,7 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
         teacher=teacher,
         teacher_run=teacher_run,
     )
+    _check_network(run)
     _check_epochs(run)
     _check_start(run)
     cell_id = readable_id(_words(run), identity_of(run, with_seeds=False))
@@ -176,6 +170,17 @@ def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
         raise UserError(
             f"loss={name} learns from teacher=self only; with teacher={teacher} use loss=kd"
         )
+
+
+def _check_network(run: Run) -> None:
+    facts, model = run.facts, run.config.model
+    check_builds(
+        model.name,
+        model.options,
+        spec=facts.spec,
+        num_classes=facts.num_classes,
+        dataset=run.config.dataset.name,
+    )
 
 
 def _check_epochs(run: Run) -> None:

@@ -122,6 +122,7 @@ class TrainingSession:
             precision=run.precision,
             device=run.device,
             loss_state=loss_state,
+            compiled=run.config.compile,
         )
 
     def _go_on(self) -> None:

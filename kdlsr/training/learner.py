@@ -24,6 +24,7 @@ class Learner:
         precision: of the network's arithmetic: fp32, bf16 or fp16.
         device: where all of it is.
         loss_state: what its loss keeps from step to step and learns; empty for most.
+        compiled: whether the model is.
         scaler: of the gradients in fp16.
         base_lr: the rate at full strength.
     """
@@ -34,6 +35,7 @@ class Learner:
     precision: str
     device: torch.device
     loss_state: nn.Module = field(default_factory=nn.Module)
+    compiled: bool = False
     scaler: torch.amp.GradScaler = field(init=False)
     base_lr: float = field(init=False)
 
@@ -44,7 +46,7 @@ class Learner:
     @property
     def is_graphed(self) -> bool:
         """Whether the model's kernels are replayed as CUDA graphs."""
-        return self.device.type == "cuda" and self.model._compiled_call_impl is not None
+        return self.device.type == "cuda" and self.compiled
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Returns logits (N, K), computed in the chosen precision.

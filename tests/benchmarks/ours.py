@@ -83,7 +83,7 @@ def our_learner(
     if compiled:
         compile_model(model, device)
     optimizer = build_optimizer(model, resolve_optimisation(schedule, Recipe()), schedule)
-    return Learner(model, optimizer, schedule, precision, device)
+    return Learner(model, optimizer, schedule, precision, device, compiled=compiled)
 
 
 def image_samples(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
