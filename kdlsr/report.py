@@ -4,6 +4,11 @@ Reads the store and trains nothing. Only parses, calls and prints; torch is not 
 there is something to report.
 """
 
+if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
+    from kdlsr.machine.interruption import end_at_interruption
+
+    end_at_interruption()
+
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -4,13 +4,18 @@ Plans the runs of one or several tables, brings them to completion layer by laye
 launcher that the user configured, and renders a report of each. Only parses, calls and prints.
 """
 
+if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
+    from kdlsr.machine.interruption import end_at_interruption
+
+    end_at_interruption()
+
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from kdlsr.config import AtLeast, UserError, build
+from kdlsr.config import Between, UserError, build
 from kdlsr.config.compose import (
     compose_config,
     relative_to_here,
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 OWN = ("table", "mode", "seeds", "forms", "methods", "controls", "protocol", "profile")
 LAUNCH = ("hydra", "cluster")
+MOST_SEEDS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +56,7 @@ class Choices:
 
     table: str | tuple[str, ...] = ()
     mode: Literal["run", "plan", "list", "report"] = "run"
-    seeds: Annotated[int, AtLeast(1)] | tuple[Seed, ...] | None = None
+    seeds: Annotated[int, Between(1, MOST_SEEDS)] | tuple[Seed, ...] | None = None
     forms: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
     controls: bool = True

@@ -3,6 +3,11 @@
 Only parses, calls and prints; torch is not imported before there is something to train.
 """
 
+if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
+    from kdlsr.machine.interruption import end_at_interruption
+
+    end_at_interruption()
+
 import sys
 from typing import TYPE_CHECKING
 

@@ -4,10 +4,16 @@ With one run and overrides it is held against the run that `python -m kdlsr.trai
 would be: why a run that is there does not count for it. Reads cards, trains nothing.
 """
 
+if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
+    from kdlsr.machine.interruption import end_at_interruption
+
+    end_at_interruption()
+
 import argparse
 import sys
 from collections.abc import Sequence
 
+from kdlsr.config.command_line import OneLineParser
 from kdlsr.config.compose import add_config_folder, compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_OK, run_entry_point
 from kdlsr.config.overrides import Overrides
@@ -28,15 +34,18 @@ A run is named by its run_id, by a part of it that fits no other, or by its fold
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m kdlsr.why",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("run", help="as above")
-    parser.add_argument("other", nargs="*", help="another run, or overrides of kdlsr.train")
+    parser.add_argument(
+        "other", nargs="*", default=[], help="another run, or overrides of kdlsr.train"
+    )
     parser.add_argument("--config-dir", help="a folder with options of your own")
-    return parser.parse_args(arguments)
+    return parser.parse_intermixed_args(arguments)
 
 
 def _planned(command: Overrides) -> Identified:

@@ -176,11 +176,17 @@ def test_what_no_executor_of_ours_has_is_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
-def test_slurm_is_told_what_the_config_says(tmp_path: Path) -> None:
+def test_slurm_is_told_what_the_config_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """submitit's own names for it; nothing is submitted."""
     submitit = pytest.importorskip("submitit")
     told = ["partition=gpu", "gres=gpu:1", "setup=[module load cuda]", "max_num_timeout=7"]
     chosen = ["+cluster=slurm", f"output_dir={tmp_path}", *(f"hydra.launcher.{o}" for o in told)]
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="no srun here"):
+        configure_executor(Overrides.parse(chosen))
+    monkeypatch.setattr("shutil.which", lambda name: name)
     array = configure_executor(Overrides.parse(chosen))
     assert isinstance(array, SlurmArray)
     with patch.object(submitit, "AutoExecutor") as executor:

@@ -1,12 +1,16 @@
 """`auto` becomes what is there; jobs that run at once share the cores."""
 
+import importlib.util
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from kdlsr.config import UserError
+from kdlsr.machine import compiler, device
 from kdlsr.machine import cores as machine_cores
-from kdlsr.machine import device
-from kdlsr.machine.cores import default_threads
+from kdlsr.machine.cores import available_cores, check_threads, default_threads
 from kdlsr.machine.device import computing, resolve_device, resolve_precision
 
 CPU = torch.device("cpu")
@@ -34,6 +38,58 @@ def test_a_device_that_is_not_there_is_refused() -> None:
         resolve_device("tpu")
     with pytest.raises(UserError, match="torch sees"):
         resolve_device("cuda:99")
+
+
+def test_more_threads_than_a_system_gives_are_refused() -> None:
+    """100,000,000 of them were a segmentation fault."""
+    check_threads(None)
+    check_threads(4 * available_cores())
+    with pytest.raises(UserError, match=r"threads=100000000 is not possible; expected at most \d+"):
+        check_threads(100_000_000)
+
+
+def test_compiling_without_a_compiler_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "Python.h").touch()
+    (tmp_path / "g++").touch(0o755)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(tmp_path))
+    monkeypatch.setattr(compiler.sys, "platform", "linux")
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    compiler.check_compiler("cpu")
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    with pytest.raises(UserError, match=r"CXX=/nowhere/g\+\+ is no program; install one"):
+        compiler.check_compiler("cpu")
+    monkeypatch.delenv("CXX")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"needs a C\+\+ compiler: no g\+\+ here"):
+        compiler.check_compiler("cpu")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
+    with pytest.raises(UserError, match="Python's headers, and /nowhere has none"):
+        compiler.check_compiler("cpu")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs triton"):
+        compiler.check_compiler("cuda")
+
+
+def test_what_an_option_needs_of_the_machine_is_found_at_the_plan(
+    plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/g++")
+    with pytest.raises(UserError, match="compile=true needs"):
+        plan("compile=true")
+    with pytest.raises(UserError, match="threads=100000000"):
+        plan("threads=100000000")
+    with pytest.raises(UserError, match="precision=fp16 needs a CUDA device"):
+        plan("precision=fp16", "device=cpu")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: None if name == "wandb" else found(name)
+    )
+    with pytest.raises(UserError, match="wandb is not installed; pip install wandb"):
+        plan("tracker=wandb")
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(None, 8), (3, 3), (1, 1), (100, 8)])

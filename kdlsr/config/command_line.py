@@ -9,6 +9,7 @@ from typing import NoReturn
 import kdlsr
 from kdlsr.config.compose import add_config_folder, relative_to_here, show_config
 from kdlsr.config.errors import UserError
+from kdlsr.config.hydra_door import read_override
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -37,6 +38,8 @@ class CommandLine:
         Raises:
             UserError: Hydra refuses the overrides.
         """
+        for text in self.overrides:
+            read_override(text)  # what cannot be read is told in our words
         show_config(config_name, [*self.flags, *self.overrides])
 
 
@@ -58,15 +61,16 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
     )
 
 
-class _Parser(argparse.ArgumentParser):
-    """Hydra's flags that have a meaning here; its own parser prints usage, and takes pickles."""
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose refusal is one line, like every other mistake's."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message}; --help says what there is")
 
 
-def _parser() -> _Parser:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+def _parser() -> OneLineParser:
+    """Returns Hydra's flags that have a meaning here: its own parser takes pickles, too."""
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
     hydra = importlib.metadata.version("hydra-core")
     versions = f"kdlsr {kdlsr.__version__}, Hydra {hydra}"
     parser.add_argument("--version", action="version", version=versions)

@@ -9,18 +9,13 @@ from types import FrameType
 
 from kdlsr.config.command_line import read_command_line
 from kdlsr.config.errors import RunFailed, UserError
+from kdlsr.machine.interruption import begin, interrupt, pass_on
+from kdlsr.machine.streams import forgiving_streams
 
 EXIT_OK, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED, EXIT_TERMINATED = 0, 1, 2, 130, 143
-# What a user can mend: a full disk, a folder that may not be written.
-STORAGE_ERRORS = (
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-)
+# What the operating system refuses is nothing of ours (a full disk, a mount that is gone, a cable)
+# but for these: a descriptor that is closed or of another kind, an address, a child.
+ERRORS_OF_OURS = (errno.EBADF, errno.EFAULT, errno.ENOTTY, errno.ECHILD, errno.ESPIPE)
 GO_ON = "interrupted; the same command goes on after the last completed epoch"
 
 
@@ -31,20 +26,26 @@ class Terminated(BaseException):
 def run_entry_point(body: Callable[[], int]) -> int:
     """Runs `body` and returns the exit code; a traceback is left to bugs of ours.
 
-    0 done; 1 a run failed; 2 the user's mistake, Hydra's and OmegaConf's included;
-    130 / 143 interrupted by Ctrl-C / SIGTERM.
+    0 done; 1 a run failed; 2 the user's mistake, Hydra's and OmegaConf's included, or the
+    storage's; 130 / 143 interrupted by Ctrl-C / SIGTERM.
     """
+    with forgiving_streams():
+        return _run(body)
+
+
+def _run(body: Callable[[], int]) -> int:
     try:
+        begin()
         with _terminable():
-            return body()
+            return _uninterrupted(body)
     except UserError as error:
         return _end(str(error), EXIT_USER)
     except RunFailed as error:
         return _end(str(error), EXIT_FAILED)
     except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
+        if error.errno is None or error.errno in ERRORS_OF_OURS:
             raise
-        return _end(f"{error.filename or 'storage'}: {error.strerror}", EXIT_USER)
+        return _end(f"{_named(error)}: {error.strerror}", EXIT_USER)
     except KeyboardInterrupt:
         return _end(GO_ON, EXIT_INTERRUPTED)
     except Terminated:
@@ -70,8 +71,21 @@ def read_command(config_name: str, refusal: str) -> list[str] | None:
     return list(line.overrides)
 
 
-def _end(line: str, code: int) -> int:
-    sys.stderr.write(f"kdlsr: {line}\n")
+def _uninterrupted(body: Callable[[], int]) -> int:
+    try:
+        return body()
+    except Exception as error:
+        pass_on(error)
+        raise
+
+
+def _named(error: OSError) -> str:
+    names = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return " -> ".join(names) or "storage"
+
+
+def _end(text: str, code: int) -> int:
+    sys.stderr.write(f"kdlsr: {' '.join(text.splitlines())}\n")
     return code
 
 
@@ -80,7 +94,7 @@ def _terminable() -> Iterator[None]:
     """Lets SIGTERM end the program as Ctrl-C does: at once, and tidily."""
 
     def terminate(_number: int, _frame: FrameType | None) -> None:
-        raise Terminated
+        interrupt(Terminated)
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:

@@ -6,6 +6,7 @@ depends on Hydra once its config is composed.
 
 import copy
 import functools
+import itertools
 import os
 import re
 import shlex
@@ -29,6 +30,7 @@ from kdlsr.config.errors import UserError
 from kdlsr.config.refusals import one_line, unknown_key
 from kdlsr.config.yaml_file import read_yaml
 
+MOST_VALUES = 10_000  # of one key of a sweep
 Sign = Literal["", "+", "++", "~"]
 Plain = dict[str, object]
 # Which of Hydra's defaults: 1.3 wants to be told, and 1.4 not to be.
@@ -80,9 +82,12 @@ def alternatives(text: str, folders: Sequence[Path]) -> list[str]:
     _prepare(tuple(folders))
     parsed.config_loader = GlobalHydra.instance().config_loader()
     try:
-        return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+        values = list(itertools.islice(parsed.sweep_string_iterator(), MOST_VALUES + 1))
     except HydraException as error:
         raise UserError(f"{text}: {str(error).splitlines()[0]}") from error
+    if len(values) > MOST_VALUES:
+        raise UserError(f"{text}: more than {MOST_VALUES:,} values to sweep over")
+    return [f"{parsed.get_key_element()}={value}" for value in values]
 
 
 def _parsed(text: str) -> HydrasOverride:
@@ -140,7 +145,7 @@ def composed(
     overrides = [(text, read_override(text)) for text in texts]
     is_value = [_sets_a_value(override, folders) for _, override in overrides]
     chosen = tuple(text for (text, _), plain in zip(overrides, is_value, strict=True) if not plain)
-    with _refusals(folders):
+    with _refusals(config_name, folders):
         config = copy.deepcopy(_base(config_name, chosen, tuple(folders)))
         for (_, override), is_plain in zip(overrides, is_value, strict=True):
             if is_plain:
@@ -209,14 +214,19 @@ def _prepare(folders: tuple[Path, ...]) -> None:
 
 
 @contextmanager
-def _refusals(folders: Sequence[Path]) -> Iterator[None]:
+def _refusals(config_name: str, folders: Sequence[Path]) -> Iterator[None]:
     """Turns what Hydra and OmegaConf refuse into one line of ours."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         cause = error.__cause__
         is_told = isinstance(cause, HydraException | OmegaConfBaseException)
-        told = one_line(str(error), str(cause) if is_told else "", lambda g: _options(g, folders))
+        told = one_line(
+            str(error),
+            str(cause) if is_told else "",
+            lambda group: _options(group, folders),
+            lambda: OmegaConf.to_container(_base(config_name, (), tuple(folders))),
+        )
         raise UserError(told or type(error).__name__) from error
 
 
@@ -240,7 +250,7 @@ def show(config_name: str, arguments: Sequence[str], folders: Sequence[Path]) ->
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
     sys.argv[1:] = arguments
     main = hydra.main(config_path=str(folders[-1]), config_name=config_name, **_DEFAULTS)
-    with _refusals(folders):
+    with _refusals(config_name, folders):
         main(_no_job)()
 
 

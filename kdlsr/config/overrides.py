@@ -14,8 +14,8 @@ from typing import overload
 
 from kdlsr.config.compose import GROUPS, option
 from kdlsr.config.errors import UserError
-from kdlsr.config.fields import nearest
 from kdlsr.config.hydra_door import Sign, quoted, read_override
+from kdlsr.config.refusals import unknown_key
 
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MEANS_SOMETHING = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
@@ -27,7 +27,10 @@ class SeveralValues(UserError):
     """An override that stands for several values, where one is expected."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(f"{text} is several values; expected one")
+        key, _, values = text.partition("=")
+        listed = f"[{values}]" if "(" not in values else "[...]"
+        whole = shlex.quote(f"{key}={listed}")
+        super().__init__(f"{text} is several values; expected one, or a list of them: {whole}")
         self.text = text
 
 
@@ -213,8 +216,7 @@ def _apply(plain: dict[str, object], override: Override, where: str) -> None:
         for parent in parents:
             section = section.get(parent) if isinstance(section, dict) else None
         if not isinstance(section, dict) or leaf not in section:
-            known = section if isinstance(section, dict) else plain
-            raise UserError(f"{where}unknown key {key}{nearest(leaf, known)}")
+            raise UserError(f"{where}{unknown_key(key, plain)}")
         section[leaf] = value
 
 

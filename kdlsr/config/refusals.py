@@ -1,18 +1,21 @@
 """What Hydra and OmegaConf say in several lines, said in one, with what is near."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from kdlsr.config.fields import nearest
 
 
-def one_line(text: str, cause: str, options: Callable[[str], Iterable[str]]) -> str:
+def one_line(
+    text: str, cause: str, options: Callable[[str], Iterable[str]], known: Callable[[], object]
+) -> str:
     """Returns an error's line.
 
     Args:
         text: what Hydra or OmegaConf say.
         cause: what they say was the cause; "" where there is none.
         options: the names of a group's options.
+        known: the nested plain values, in which a key was looked for.
     """
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
@@ -20,7 +23,7 @@ def one_line(text: str, cause: str, options: Callable[[str], Iterable[str]]) -> 
         return f"{group}={name}: no such option{nearest(name, options(group))}"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        return f"unknown key {unknown[1]}"
+        return unknown_key(unknown[1], known())
     twice = re.search(r"Could not append to config[^']*'([^']+)'", text)
     if twice:
         return f"{twice[1]} is there already: drop the + before it"
@@ -41,7 +44,18 @@ def unknown_key(key: str, known: object) -> str:
     """
     *parents, leaf = key.split(".")
     prefix = "".join(f"{parent}." for parent in parents)
+    section = known
     for parent in parents:
-        known = known.get(parent) if isinstance(known, Mapping) else None
-    names = known if isinstance(known, Mapping) else ()
-    return f"unknown key {key}{nearest(prefix + leaf, [f'{prefix}{name}' for name in names])}"
+        section = section.get(parent) if isinstance(section, Mapping) else None
+    names = [f"{prefix}{name}" for name in section] if isinstance(section, Mapping) else []
+    elsewhere = [path for path in _paths(known) if path.split(".")[-1] == leaf]
+    near = f"; nearest: {', '.join(elsewhere[:3])}" if elsewhere else nearest(prefix + leaf, names)
+    return f"unknown key {key}{near}"
+
+
+def _paths(values: object, prefix: str = "") -> Iterator[str]:
+    """Yields every dotted key, Hydra's own apart."""
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        if prefix or key != "hydra":
+            yield f"{prefix}{key}"
+            yield from _paths(value, f"{prefix}{key}.")

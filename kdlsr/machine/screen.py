@@ -1,48 +1,16 @@
-"""The terminal that all commands print to: one that is gone, full or narrow ends nothing.
+"""The terminal that all commands print to: what is shown is text, and never obeyed.
 
-Nobody watching is no reason to stop: a closed pipe (`| head -1`), a full disk behind a log, a
-terminal that was closed or that lacks a character cost what would have been shown, and no more.
+One that is gone, full or narrow, or that lacks a character, ends nothing: see `streams`.
 """
 
-import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TextIO, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook
+from rich.segment import Segment
 
-
-class ForgivingStdout:
-    """Standard output, which goes quiet where it fails instead of raising."""
-
-    def write(self, text: str) -> int:
-        """Writes text, characters that the encoding lacks replaced."""
-        try:
-            encoding = sys.stdout.encoding or "utf-8"
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-        except OSError:
-            silence_stdout()
-        return len(text)
-
-    def flush(self) -> None:
-        """Hands over what was written."""
-        try:
-            sys.stdout.flush()
-        except OSError:
-            silence_stdout()
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else (isatty, encoding, fileno) is standard output's own."""
-        return getattr(sys.stdout, name)
-
-
-def silence_stdout() -> None:
-    """Sends what is still to be printed to nowhere.
-
-    Python flushes standard output at its end, and would complain of the same once more.
-    """
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
+from kdlsr.machine.streams import ForgivingStream, nowhere, printable
 
 
 def open_screen(**options: Any) -> Console:
@@ -51,6 +19,27 @@ def open_screen(**options: Any) -> Console:
     Args:
         options: of rich's `Console`.
     """
-    if sys.stdout is None:  # it was closed before Python started (`>&-`)
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
-    return Console(file=ForgivingStdout(), highlight=False, **options)  # type: ignore[arg-type]
+    if sys.stdout is None:
+        sys.stdout = nowhere()
+    stream = cast(TextIO, ForgivingStream(lambda: sys.stdout, "replace"))
+    console = Console(file=stream, highlight=False, **options)
+    console.push_render_hook(_AsText())
+    return console
+
+
+class _AsText(RenderHook):
+    """Has escape sequences in what a table, a card or a config says shown, not obeyed."""
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Shown(renderable) for renderable in renderables]
+
+
+class _Shown:
+    """What is printed, without the characters that a terminal obeys, rich's own apart."""
+
+    def __init__(self, content: ConsoleRenderable) -> None:
+        self._content = content
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self._content, options):
+            yield Segment(text if control else printable(text), style, control)

@@ -16,6 +16,7 @@ from kdlsr.data.listing import in_words
 from kdlsr.data.prepare import load_streams
 from kdlsr.machine.cores import default_threads
 from kdlsr.machine.device import computing
+from kdlsr.machine.interruption import pass_on
 from kdlsr.runs.card import MadeFor, RunCard
 from kdlsr.runs.folder import DamagedFile, RunFolder
 from kdlsr.runs.owner import Holder, Ownership
@@ -76,6 +77,7 @@ def _train_to_the_end(run: Run, writer: RunWriter, session: Session) -> RunResul
     except LostRun:
         raise  # the folder is another process's now
     except Exception as error:
+        pass_on(error)
         writer.failure(run.cell_id, error)
         raise
 

@@ -19,6 +19,8 @@ from kdlsr.config.schema import RunConfig, as_plain, fields_of_last_bits, read_c
 from kdlsr.data import Facts
 from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.losses import Loss, build_loss
+from kdlsr.machine.compiler import check_compiler
+from kdlsr.machine.cores import check_threads
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
 from kdlsr.models import ModelOption, build_model, check_builds, models
 from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
@@ -92,6 +94,9 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     _check_teacher_fits(config, loss)
     read_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
+    check_threads(config.threads)
+    if config.compile:
+        check_compiler(device.type)
     teacher, teacher_run = None, None
     if loss.needs_teacher or config.start == "teacher":
         teacher, teacher_run = _plan_teacher(config, command, facts)

@@ -4,6 +4,7 @@ How each ended is read from the store.
 """
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from kdlsr.runs.executors import Executor, Job, JobFunction, choose_executor
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.result import RunResult, Status
 
+MOST_JOBS = 100_000
 # Of a sweep's overrides, those that say how it is launched, and nothing of its runs.
 LAUNCH = ("hydra", "cluster", "rows")
 
@@ -84,6 +86,9 @@ def plan_sweep(texts: Sequence[str]) -> Sweep:
     executor = choose_executor(config["hydra"]["launcher"])
     grid = [*_grid_of_file(config["hydra"]["sweeper"], first), *typed]
     rows = _rows(config["rows"])
+    jobs = len(rows) * math.prod(map(len, grid))
+    if jobs > MOST_JOBS:
+        raise UserError(f"{jobs:,} jobs in one sweep; at most {MOST_JOBS:,} are possible")
     runs = [
         _plan_job(row, _merged(common, Overrides.parse(chosen)))
         for (row, common), chosen in itertools.product(rows.items(), itertools.product(*grid))

@@ -3,6 +3,11 @@
 Only parses, calls and prints; neither torch nor a config is needed.
 """
 
+if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
+    from kdlsr.machine.interruption import end_at_interruption
+
+    end_at_interruption()
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -13,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kdlsr.config import UserError, nearest
+from kdlsr.config.command_line import OneLineParser
 from kdlsr.config.entry import EXIT_OK, run_entry_point
 from kdlsr.config.schema import RunConfig, TeacherConfig
 from kdlsr.machine.screen import open_screen
@@ -39,10 +45,11 @@ them. What is gone is computed again by the run that needs it, to the same bits.
 
 def _parse(arguments: Sequence[str]) -> dict[str, str]:
     """Reads `key=value` words, as the other commands have them; `list` is the default."""
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         prog="python -m kdlsr.teachers",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("words", nargs="*", metavar="key=value", help="as above")
     values: dict[str, str] = {}

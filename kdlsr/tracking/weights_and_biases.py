@@ -4,6 +4,7 @@
 none can end or change a run: trouble is one warning line, and training goes on.
 """
 
+import importlib.util
 import logging
 import os
 import sys
@@ -68,6 +69,8 @@ class WandbOptions:
     timeout: Annotated[float, Above(0)] = 60.0
 
     def __post_init__(self) -> None:
+        if importlib.util.find_spec("wandb") is None:
+            raise ValueError("wandb is not installed; pip install wandb, or take tracker=none")
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ValueError(
                 f"project={self.project!r} is not possible; expected 1 to 128 characters"

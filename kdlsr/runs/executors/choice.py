@@ -1,6 +1,7 @@
 """Which executor a config's launcher means, strictly read."""
 
 import importlib.util
+import shutil
 from collections.abc import Mapping
 
 from kdlsr.config import UserError, build
@@ -54,7 +55,10 @@ def choose_executor(launcher: Mapping[str, object]) -> Executor:
     if kind == "submitit_local":
         return LocalProcesses(build(LocalSettings, settings, WHERE))
     if kind == "submitit_slurm":
-        return SlurmArray(build(SlurmSettings, settings, WHERE))
+        chosen = build(SlurmSettings, settings, WHERE)
+        if shutil.which("srun") is None:
+            raise UserError(f"hydra/launcher={kind}: no srun here; +cluster=local needs no Slurm")
+        return SlurmArray(chosen)
     if settings:
         raise UserError(f"unknown key {WHERE}.{next(iter(settings))}; basic has no settings")
     return InProcess()

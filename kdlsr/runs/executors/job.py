@@ -10,6 +10,7 @@ from typing import Protocol
 from kdlsr.config.compose import add_config_folder, added_config_folder, compose_config
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import RunConfig, read_config
+from kdlsr.machine.interruption import pass_on
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def reason_of_failure(function: JobFunction, job: Job) -> str | None:
     try:
         function(job)
     except Exception as error:  # of any kind: the other jobs go on
+        pass_on(error)
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         return f"{type(error).__name__}: {first}"
     return None

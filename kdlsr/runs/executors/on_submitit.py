@@ -18,6 +18,7 @@ import torch
 from kdlsr.config import AtLeast
 from kdlsr.config.entry import Terminated
 from kdlsr.machine.cores import available_cores
+from kdlsr.machine.interruption import interrupt
 from kdlsr.runs.executors.job import Crash, Job, JobFunction, Worker, died, worker_of
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class OfSubmitit:
 
 def _terminate_once(_number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is being tidied up is left in peace
-    raise Terminated
+    interrupt(Terminated)
 
 
 class SlurmArray:
