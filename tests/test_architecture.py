@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 PACKAGE = REPOSITORY / "kdlsr"
 # From the top down; the rooms of one layer know nothing of each other.
 LAYERS: list[set[str]] = [
+    {"commands"},
     {"train", "reproduce", "report", "why"},
     {"reporting"},
     {"tables"},
