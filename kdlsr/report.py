@@ -11,21 +11,13 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from kdlsr.config import UserError, build, nearest
-from kdlsr.config.compose import (
-    compose_config,
-    relative_to_here,
-    shipped_folder,
-)
+from kdlsr.config.compose import compose_config, relative_to_here, shipped_folder
 from kdlsr.config.entry import EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Overrides, quote_filters
 from kdlsr.config.schema import read_tracker_section
 from kdlsr.config.yaml_file import read_yaml
-
-if TYPE_CHECKING:
-    from kdlsr.reporting.summary import Report
 
 _PATTERNS = ("runs", "baseline")
 
@@ -49,9 +41,7 @@ def report_on(texts: Sequence[str]) -> int:
     from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.any_runs.choices import ReportChoices
     from kdlsr.reporting.any_runs.report import command_of, report_runs
-    from kdlsr.reporting.terminal import print_report
-    from kdlsr.reporting.upload import upload_report
-    from kdlsr.reporting.write import write_report
+    from kdlsr.reporting.publish import publish
     from kdlsr.tracking import read_tracker
 
     tracker = read_tracker_section(composed.pop("tracker"))
@@ -59,18 +49,13 @@ def report_on(texts: Sequence[str]) -> int:
     choices = build(ReportChoices, composed, "")
     folder = relative_to_here(choices.output_dir)
     report = report_runs(choices, folder, command_of(texts))
-    page = write_report(report, folder)
-    upload_report(report, tracker, page.parent)
     console = open_screen()
-    print_report(console, report)
-    for note in (*report.notes, *_cell_notes(report)):
+    page = publish(console, report, folder, tracker)
+    noted = (f"{cell.row}, {cell.name}: {cell.note}" for cell in report.cells if cell.note)
+    for note in (*report.notes, *noted):
         console.print(f"- {note}", markup=False, soft_wrap=True)
     console.print(f"{page}", markup=False, soft_wrap=True)
     return EXIT_OK
-
-
-def _cell_notes(report: "Report") -> list[str]:
-    return [f"{cell.row}, {cell.name}: {cell.note}" for cell in report.cells if cell.note]
 
 
 def _main() -> int:

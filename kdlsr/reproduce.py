@@ -12,14 +12,10 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from kdlsr.config import Between, UserError, build
-from kdlsr.config.compose import (
-    compose_config,
-    relative_to_here,
-)
+from kdlsr.config.compose import compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import Seed, read_tracker_section
@@ -30,9 +26,8 @@ from kdlsr.tables.schema import Profile, Table
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from kdlsr.runs.executors import Executor
     from kdlsr.tables.launching import Outcome
-    from kdlsr.tables.plan import Plan, PlannedTable
+    from kdlsr.tables.plan import Plan, PlannedJob
 
 OWN = ("table", "mode", "seeds", "forms", "methods", "controls", "protocol", "profile")
 LAUNCH = ("hydra", "cluster")
@@ -142,100 +137,75 @@ def _reproduce(line: CommandLine) -> int:
     if not choices.table:
         raise UserError("table is missing: table=quickstart, say; mode=list prints what there is")
     tables = find_tables(choices.table)
+    plan = _plan(line, choices, tables)
+    if choices.mode == "plan":
+        from kdlsr.reporting.plan import print_plan
+
+        print_plan(console, plan)
+        return EXIT_OK
+    if choices.mode == "report":
+        return _report_all(console, line, choices, plan)
+    outcome = _run_all(console, line, plan)
+    _report_all(console, line, choices, plan)
+    return _print_unfinished(console, plan, outcome)
+
+
+def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan":
     profile = choose_profile(line, tables)
-    # By its own name: a launcher that pickles the job finds it in any process.
-    from kdlsr.reproduce import carry_out_plan
-
-    return carry_out_plan(console, line, choices, tables, profile)
-
-
-def carry_out_plan(
-    console: "Console",
-    line: CommandLine,
-    choices: Choices,
-    tables: Sequence[Table],
-    profile: Profile,
-) -> int:
-    """Plans the tables, and then runs and reports them as far as the mode says."""
-    from kdlsr.reporting.plan import print_plan
-    from kdlsr.runs.executors import configure_executor
     from kdlsr.tables.plan import Request
     from kdlsr.tables.planning import plan_tables
 
     given = profile.seeds if choices.seeds is None else choices.seeds
     seeds = tuple(range(given)) if isinstance(given, int) else given
     request = Request(profile, seeds, choices.forms, choices.methods, choices.controls, line.runs)
-    plan = plan_tables(tables, request)
-    if choices.mode == "plan":
-        print_plan(console, plan)
-        return EXIT_OK
-    if choices.mode == "report":
-        return _report_all(console, line, choices, plan)
-    executor = configure_executor(line.launch + line.runs)
-    outcome = _run_all(console, plan, executor)
-    shown = _report_all(console, line, choices, plan)
-    return max(shown, _print_unfinished(console, plan, outcome))
+    return plan_tables(tables, request)
 
 
-def _run_all(console: "Console", plan: "Plan", executor: "Executor") -> "Outcome":
+def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
+    from kdlsr.runs.executors import configure_executor
     from kdlsr.tables.launching import carry_out
     from kdlsr.train import train_job
 
+    executor = configure_executor(line.launch + line.runs)
     jobs, layers = len(plan.jobs), len(plan.layers)
     names = ", ".join(table.table.name for table in plan.tables)
     console.print(f"{names}: {jobs} runs in {layers} layers", markup=False)
 
-    def announce(layer: int, waiting: Sequence[Any]) -> None:
+    def announce(layer: int, waiting: Sequence["PlannedJob"]) -> None:
         console.print(f"layer {layer + 1} of {layers}: {len(waiting)} runs", markup=False)
 
     return carry_out(plan, executor, train_job, announce)
 
 
 def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:
+    from kdlsr.reporting.publish import publish
+    from kdlsr.reporting.table_report import report_table
     from kdlsr.tables.launching import states
 
     found = states(plan)
-    root = _output_folder(line)
+    config = compose_config(line.runs.texts())
+    tracker, root = read_tracker_section(config["tracker"]), relative_to_here(config["output_dir"])
     for table in plan.tables:
-        _report_one(console, line, choices, table, found, root)
+        report = report_table(table, found, choices.protocol, line.repeated)
+        page = publish(console, report, root, tracker)
+        console.print(f"{page}", markup=False, soft_wrap=True)
     return EXIT_OK
 
 
-def _report_one(
-    console: "Console",
-    line: CommandLine,
-    choices: Choices,
-    table: "PlannedTable",
-    found: Any,
-    root: Path,
-) -> None:
-    from kdlsr.reporting.table_report import report_table
-    from kdlsr.reporting.terminal import print_report
-    from kdlsr.reporting.upload import upload_report
-    from kdlsr.reporting.write import write_report
-
-    report = report_table(table, found, choices.protocol, line.repeated)
-    page = write_report(report, root)
-    print_report(console, report)
-    tracker = read_tracker_section(compose_config(line.runs.texts())["tracker"])
-    upload_report(report, tracker, page.parent)
-    console.print(f"{page}", markup=False, soft_wrap=True)
-
-
-def _output_folder(line: CommandLine) -> Path:
-    return relative_to_here(str(compose_config(line.runs.texts())["output_dir"]))
-
-
 def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> int:
-    """Says what did not come to its end, why, and how to go on; returns the exit code."""
-    from kdlsr.reporting.plan import print_unfinished
+    """Prints what did not come to its end, why, and how to go on; returns the exit code."""
+    from kdlsr.reporting.console import print_unfinished
 
     for crash in outcome.crashes:
         console.print(crash, markup=False, style="red", soft_wrap=True)
-    if not outcome.unfinished:
-        return EXIT_OK
-    print_unfinished(console, plan, outcome.states)
-    return EXIT_FAILED
+    left = set(outcome.unfinished)
+    unfinished = [
+        (job.run, outcome.states[job.run.run_id], f"python -m kdlsr.train {job.overrides}")
+        for job in plan.jobs
+        if job.run.run_id in left
+    ]
+    print_unfinished(console, unfinished, len(plan.jobs))
+    return EXIT_FAILED if unfinished else EXIT_OK
 
 
 def _main() -> int:

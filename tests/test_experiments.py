@@ -292,7 +292,7 @@ def test_tfkd_reg_of_mobilenetv2_is_the_released_row_with_its_two_controls() -> 
         multiplier=1,
     )
     by_key = {c.key: c.runs[0] for c in planned(9).tables[0].cells if c.runs}
-    scaled, smoothed = (by_key[key] for key in cell.controls)
+    scaled, smoothed = (by_key[key] for key in cell.control_keys)
     assert scaled.config.loss.name == "ce"
     assert scaled.loss.scale == pytest.approx(0.0595, abs=1e-12)
     assert isinstance(smoothed.loss, LabelSmoothing)

@@ -7,7 +7,7 @@ from sample_report import full_report
 from wandb_log import read_closed_runs
 
 from kdlsr.config.schema import TrackerConfig
-from kdlsr.reporting.upload import upload_report
+from kdlsr.reporting.publish import upload_report
 
 
 def test_a_report_becomes_one_wandb_run_with_a_row_per_cell(

@@ -1,6 +1,5 @@
-"""The terminal: a run's result, and a sweep's cells with what is not complete."""
+"""The terminal: a run's result, a sweep's cells, and what did not come to its end."""
 
-import statistics
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -8,6 +7,9 @@ from rich.table import Table
 
 from kdlsr.config.overrides import Override
 from kdlsr.metrics import Metrics
+from kdlsr.reporting.formatting import NOTHING, number, plus_minus
+from kdlsr.reporting.statistics import estimate
+from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run
 from kdlsr.runs.result import PROTOCOLS, RunResult
 from kdlsr.runs.sweep import SweptRun
@@ -26,19 +28,19 @@ def print_result(console: Console, run: Run, result: RunResult) -> None:
     teacher = result.teacher
     if teacher:
         console.print(
-            f"teacher {teacher.name}: top-1 {teacher.top1:.2f} %, agreement "
-            f"{teacher.agreement:.2f} %, KL(teacher||student) {teacher.kl:.4f}",
+            f"teacher {teacher.name}: top-1 {number(teacher.top1)} %, agreement "
+            f"{number(teacher.agreement)} %, KL(teacher||student) {number(teacher.kl, 4)}",
             markup=False,
         )
 
 
 def _figures(test: Metrics) -> list[str]:
-    top5 = "-" if test.top5 is None else f"{test.top5:.2f}"
-    return [f"{test.top1:.2f}", top5, f"{test.nll:.4f}", f"{test.ece:.4f}"]
+    top5 = NOTHING if test.top5 is None else number(test.top5)
+    return [number(test.top1), top5, number(test.nll, 4), number(test.ece, 4)]
 
 
 def print_sweep(console: Console, jobs: Sequence[SweptRun]) -> int:
-    """Prints a sweep's cells, then which jobs failed and how to run those; returns how many."""
+    """Prints a sweep's cells, then its unfinished runs; returns how many these are."""
     cells: dict[str, list[SweptRun]] = {}
     for job in jobs:
         cells.setdefault(job.run.cell_id, []).append(job)
@@ -55,7 +57,9 @@ def print_sweep(console: Console, jobs: Sequence[SweptRun]) -> int:
         values = [_mean_and_deviation(results, protocol) for protocol in shown]
         table.add_row(_cell_name(members[0], common), str(len(results)), *values)
     console.print(table)
-    return _print_unfinished(console, jobs)
+    unfinished = [(m.run, m.status(), m.command) for m in jobs if m.status() != "complete"]
+    print_unfinished(console, unfinished, len(jobs))
+    return len(unfinished)
 
 
 def _cell_name(job: SweptRun, common: set[Override]) -> str:
@@ -69,19 +73,32 @@ def _cell_name(job: SweptRun, common: set[Override]) -> str:
 def _mean_and_deviation(results: Sequence[RunResult], protocol: str) -> str:
     values = [chosen.test.top1 for r in results if (chosen := r.at(protocol)) is not None]
     if not values:
-        return "-"
-    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.2f}{deviation}"
+        return NOTHING
+    found = estimate(values)
+    return plus_minus(found.mean, found.deviation)
 
 
-def _print_unfinished(console: Console, jobs: Sequence[SweptRun]) -> int:
-    unfinished = [job for job in jobs if job.status() != "complete"]
-    for job in unfinished:
-        result = job.result()
-        reason = result.error if result else "ended without a result (killed?)"
-        told = f"{job.status()}: {job.run.run_id}: {reason}"
-        console.print(told, markup=False, style="red", soft_wrap=True)
-        console.print(f"  {job.command}", markup=False, soft_wrap=True)
+def print_unfinished(
+    console: Console, unfinished: Sequence[tuple[Run, str, str]], count: int
+) -> None:
+    """Prints each run that is not complete, the reason, and the command that runs it alone.
+
+    Args:
+        console: to print on.
+        unfinished: such runs with their states and commands.
+        count: of these and all others.
+    """
+    for run, state, command in unfinished:
+        line = f"{state}: {run.run_id}: {_reason(run, state)}"
+        console.print(line, markup=False, style="red", soft_wrap=True)
+        if state != "not run":
+            console.print(f"  {command}", markup=False, soft_wrap=True)
     if unfinished:
-        console.print(f"{len(unfinished)} of {len(jobs)} runs are not complete", style="red")
-    return len(unfinished)
+        console.print(f"{len(unfinished)} of {count} runs are not complete", style="red")
+
+
+def _reason(run: Run, state: str) -> str:
+    if state == "not run" and run.teacher_run is not None:
+        return f"its teacher {run.teacher_run.run_id} is not there"
+    result = store_of(run.config).run(run.run_id).result()
+    return (result and result.error) or "ended without a result (killed?)"

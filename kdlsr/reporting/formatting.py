@@ -47,10 +47,15 @@ def signed(value: float) -> str:
     return text if float(text) <= 0 else f"+{text}"
 
 
+def plus_minus(mean: float, deviation: float | None, decimals: int = 2) -> str:
+    """Returns `97.40 ± 0.20`; `97.40` where there is no deviation."""
+    spread = "" if deviation is None else f" ± {number(deviation, decimals)}"
+    return f"{number(mean, decimals)}{spread}"
+
+
 def spread(found: Estimate, decimals: int = 2) -> str:
     """Returns `97.40 ± 0.20 (3)`: mean, deviation (n - 1) and n; `97.40 (1)` for one run."""
-    deviation = "" if found.deviation is None else f" ± {number(found.deviation, decimals)}"
-    return f"{number(found.mean, decimals)}{deviation} ({found.n})"
+    return f"{plus_minus(found.mean, found.deviation, decimals)} ({found.n})"
 
 
 def mean_interval(found: Estimate | None) -> str:
@@ -220,8 +225,7 @@ def paper(target: Target | None) -> str:
     """Returns the paper's value and its grade of evidence: `71.05 ± 0.16 (P)`."""
     if target is None:
         return NOTHING
-    deviation = "" if target.deviation is None else f" ± {number(target.deviation)}"
-    return f"{number(target.accuracy)}{deviation} ({target.grade})"
+    return f"{plus_minus(target.accuracy, target.deviation)} ({target.grade})"
 
 
 def compatible(target: Target | None) -> str:

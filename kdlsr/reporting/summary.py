@@ -12,6 +12,7 @@ from typing import Literal
 from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.result import RunResult, TeacherFigures
+from kdlsr.tables.plan import PlacedCell
 from kdlsr.training.record import EpochRecord
 
 # Beside top-1, at the protocol by which the differences are judged.
@@ -19,7 +20,6 @@ MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
 TO_TEACHER = ("agreement", "kl")  # of the last epoch always
 RunState = Literal["complete", "failed", "incomplete", "not started", "not run"]
 CellState = Literal["complete", "partial", "failed", "not run", "omitted"]
-Kind = Literal["baseline", "method", "control", "cell"]
 
 
 @dataclass(frozen=True)
@@ -97,36 +97,18 @@ class Comparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Cell(PlacedCell):
     """Runs that differ in the seed only, and what they are to others.
 
     Attributes:
-        key: unique in the table.
-        group, row, column: its place in the table.
-        name: `baseline`, a form (`as_released`, ...), or what a control is.
-        kind: baseline, method, control, or `cell` in a report on runs of no table.
         runs: by seed.
-        baseline_key: of the cell that it is held against.
-        control_keys: of its controls.
         target: the paper's value.
         teacher_epoch: of a teacher that is taken at a numbered epoch, in its own schedule.
-        omitted: why there are no runs, where that was decided.
-        note: what is to be known of it.
     """
 
-    key: str
-    row: str
-    column: str
-    name: str
-    kind: Kind
     runs: tuple[RunSummary, ...]
-    group: str | None = None
-    baseline_key: str | None = None
-    control_keys: tuple[str, ...] = ()
     target: Target | None = None
     teacher_epoch: int | None = None
-    omitted: str | None = None
-    note: str | None = None
 
     @property
     def complete(self) -> list[RunSummary]:

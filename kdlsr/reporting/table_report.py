@@ -1,6 +1,7 @@
 """The report of a table: its planned cells, with what their runs gave."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import cast
 
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
@@ -8,7 +9,7 @@ from kdlsr.reporting.summarise import summarise
 from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import card_of, resolved_config
-from kdlsr.tables.plan import JobState, PlannedCell, PlannedTable
+from kdlsr.tables.plan import JobState, PlacedCell, PlannedCell, PlannedTable
 
 
 def report_table(
@@ -51,25 +52,12 @@ def _cell(cell: PlannedCell, states: Mapping[str, JobState]) -> Cell:
         state = cast(RunState, states[card.run_id])
         overrides = (*cell.overrides.texts(), f"seed={card.seed}")
         runs.append(read_run(card, store_of(run.config).run(card.run_id), state, overrides))
+    paper = cell.paper
     return Cell(
-        key=cell.key,
-        group=cell.group,
-        row=cell.row,
-        column=cell.column,
-        name=cell.name,
-        kind=cell.kind,
+        **{each.name: getattr(cell, each.name) for each in fields(PlacedCell)},
         runs=tuple(runs),
-        baseline_key=cell.baseline,
-        control_keys=cell.controls,
-        target=_target(cell),
+        target=Target(paper.accuracy, paper.deviation, str(paper.grade), note=paper.note)
+        if paper
+        else None,
         teacher_epoch=numbered_epoch(cards[0]) if cards else None,
-        omitted=cell.omitted,
-        note=cell.note,
     )
-
-
-def _target(cell: PlannedCell) -> Target | None:
-    if cell.paper is None:
-        return None
-    assert cell.grade is not None
-    return Target(cell.paper.accuracy, cell.paper.deviation, cell.grade, note=cell.paper.note)

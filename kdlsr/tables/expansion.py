@@ -1,9 +1,9 @@
 """From one table to its cells: each row in its forms, with controls, and the runs of each."""
 
-import dataclasses
 import functools
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from kdlsr.config import UserError
@@ -74,39 +74,56 @@ class Expansion:
         if key not in self.cells:
             loss = Overrides.of("loss", "ce", {})
             overrides = self.base + self._network(name, role) + self._recipe(name) + loss
+            is_mapped = self.request.profile.weak is not None
             self.cells[key] = PlannedCell(
                 key=key,
-                group=None,
                 row=label,
                 column="Baseline",
                 name="baseline",
                 kind="baseline",
                 overrides=overrides,
                 runs=self._runs(overrides, key),
-                paper=paper if self.request.profile.weak is None else None,
-                grade=(paper.grade or self.table.grade) if paper else None,
-                note=self.setting.networks[name].note if not self.request.profile.weak else None,
+                paper=None if is_mapped else self._graded(paper),
+                note=None if is_mapped else self.setting.networks[name].note,
             )
         return key
 
+    def _graded(self, paper: Paper | None) -> Paper | None:
+        """Returns a paper's value with its grade, the table's where it has none of its own."""
+        return paper and replace(paper, grade=paper.grade or self.table.grade)
+
     def _row(self, cell: Cell) -> None:
+        """Adds a row in each of its forms; where it is omitted, one cell that has no runs."""
+        place = f"{cell.row} {cell.column}"
+        row = PlannedCell(
+            key=self._free_key(place),
+            group=cell.group,
+            row=cell.row,
+            column=cell.column,
+            name=cell.method,
+            kind="method",
+            paper=self._graded(cell.paper),
+            note=cell.note,
+            omitted=cell.omitted,
+        )
         if cell.omitted is not None:
-            key = self._free_key(f"{cell.row} {cell.column}")
-            self._add(cell, key, Variant(cell.method, "method", ""), Overrides(), {}, None, ())
+            self.cells[row.key] = row
             return
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
             wanted = variant.controls if self.request.controls else ()
             controls = [self._control(cell, control, baseline) for control in wanted]
-            self._variant(cell, variant, baseline, tuple(dict.fromkeys(controls)))
-
-    def _variant(
-        self, cell: Cell, variant: Variant, baseline: str, controls: tuple[str, ...]
-    ) -> None:
-        key = self._free_key(f"{cell.row} {cell.column} {variant.name}")
-        overrides = self._student(cell, variant)
-        runs = self._runs(overrides, key)
-        self._add(cell, key, variant, overrides, runs, baseline, controls)
+            key = self._free_key(f"{place} {variant.name}")
+            overrides = self._student(cell, variant)
+            self.cells[key] = replace(
+                row,
+                key=key,
+                name=variant.name,
+                overrides=overrides,
+                runs=self._runs(overrides, key),
+                baseline_key=baseline,
+                control_keys=tuple(dict.fromkeys(controls)),
+            )
 
     def _control(self, cell: Cell, variant: Variant, baseline: str) -> str:
         """Adds a control cell unless it is there already, or is the baseline; returns its key."""
@@ -117,48 +134,26 @@ class Expansion:
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
         label = self._label(cell.network, cell.student_role)
-        variant = dataclasses.replace(variant, name=variant.name + self._own_batch(cell))
-        key = self._free_key(f"control {label} {variant.name}")
-        self._add(cell, key, variant, overrides, runs, baseline, ())
+        name = variant.name + self._own_batch(cell)
+        key = self._free_key(f"control {label} {name}")
+        self.cells[key] = PlannedCell(
+            key=key,
+            row=label,
+            column="Control",
+            name=name,
+            kind="control",
+            overrides=overrides,
+            runs=runs,
+            baseline_key=baseline,
+        )
         return key
 
     def _own_batch(self, cell: Cell) -> str:
-        """Says the batch size of a row where it is not that of its network's baseline."""
+        """Names the batch size of a row where it is not that of its network's baseline."""
         usual = self.setting.networks[cell.network].batch_size
         batch_size = cell.batch_size or usual
         mapped = self.request.profile.batch_size is not None
         return "" if mapped or batch_size == usual else f", batch {batch_size}"
-
-    def _add(
-        self,
-        cell: Cell,
-        key: str,
-        variant: Variant,
-        overrides: Overrides,
-        runs: Mapping[int, Run],
-        baseline: str | None,
-        controls: tuple[str, ...],
-    ) -> None:
-        is_method = variant.kind == "method"
-        paper = cell.paper if is_method else None
-        epoch = variant.teacher_epoch
-        self.cells[key] = PlannedCell(
-            key=key,
-            group=cell.group if is_method else None,
-            row=cell.row if is_method else self._label(cell.network, cell.student_role),
-            column=cell.column if is_method else "Control",
-            name=variant.name,
-            kind=variant.kind,
-            overrides=overrides,
-            runs=runs,
-            baseline=baseline,
-            controls=controls,
-            paper=paper,
-            grade=(paper.grade or self.table.grade) if paper else None,
-            published_epoch=epoch if isinstance(epoch, int) else None,
-            note=cell.note if is_method else None,
-            omitted=cell.omitted,
-        )
 
     def _free_key(self, wanted: str) -> str:
         taken = (f"{wanted} ({number})" for number in itertools.count(2))

@@ -5,8 +5,7 @@ composed, planned or run from them is `planning`'s.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from kdlsr.config import UserError
 from kdlsr.losses import Control
@@ -20,7 +19,6 @@ class Variant:
 
     Attributes:
         name: `as_released`, ..., or what the control is.
-        kind: a method's form, or a control.
         loss: the name of its loss.
         options: what that loss is given.
         teacher: whether it has a teacher, and of which kind.
@@ -31,7 +29,6 @@ class Variant:
     """
 
     name: str
-    kind: Literal["method", "control"]
     loss: str
     options: Mapping[str, object] = field(default_factory=dict)
     teacher: TeacherKind = "none"
@@ -66,7 +63,6 @@ def _form(cell: Cell, form: str, classes: int) -> Variant:
     decided = loss.hyper_parameters.items()
     return Variant(
         name=form,
-        kind="method",
         loss=method.loss,
         options={k: v for k, v in decided if k in stated or v != defaults.get(k)},
         teacher=method.taught_by,
@@ -85,9 +81,7 @@ def _teacher_epoch(cell: Cell, form: str) -> int | str:
 
 def _control(control: Control) -> Variant:
     """A control that goes on from a teacher's weights goes on from its own best, as released."""
-    if control.start_from_teacher:
-        teacher: TeacherKind = "self"
-        return Variant(
-            control.name, "control", control.loss, control.options, teacher, "best_test", True
-        )
-    return Variant(control.name, "control", control.loss, control.options)
+    made = Variant(control.name, control.loss, control.options)
+    if not control.start_from_teacher:
+        return made
+    return replace(made, teacher="self", teacher_epoch="best_test", start_from_teacher=True)

@@ -12,7 +12,7 @@ from kdlsr.runs.executors import Job
 from kdlsr.runs.plan import Run
 from kdlsr.tables.schema import Paper, Profile, Setting, Table
 
-Kind = Literal["baseline", "method", "control"]
+Kind = Literal["baseline", "method", "control", "cell"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
 
 
@@ -43,41 +43,46 @@ class Request:
         return self.profile.overrides is None and is_unchanged
 
 
-@dataclass(frozen=True)
-class PlannedCell:
-    """Runs that differ in the seed only, and what they are in a table.
+@dataclass(frozen=True, kw_only=True)
+class PlacedCell:
+    """What a cell is in its table, and what it is to other cells.
 
     Attributes:
         key: unique in the table, readable.
-        group, row, column: its place in the paper's grid.
-        name: its form, `baseline`, or what it controls for.
-        kind: baseline, method or control.
-        overrides: of `kdlsr.train`, without the seed.
-        runs: by seed.
-        baseline: the key of the cell that it is compared with; None for a baseline.
-        controls: the keys of its control cells.
-        paper: the paper's value.
-        grade: of evidence, of that value.
-        published_epoch: De-KD's: the teacher's epoch as published.
+        group, row, column: its place in the table.
+        name: `baseline`, a form (`as_released`, ...), or what a control is.
+        kind: baseline, method, control, or `cell` of runs of no table.
+        baseline_key: of the cell that it is compared with; None for a baseline.
+        control_keys: of its controls.
+        omitted: why there are no runs, where that was decided.
         note: what is to be known of it.
-        omitted: why it is not run at all.
     """
 
     key: str
-    group: str | None
     row: str
     column: str
     name: str
     kind: Kind
+    group: str | None = None
+    baseline_key: str | None = None
+    control_keys: tuple[str, ...] = ()
+    omitted: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedCell(PlacedCell):
+    """Runs that differ in the seed only, and what they are in a table.
+
+    Attributes:
+        overrides: of `kdlsr.train`, without the seed.
+        runs: by seed.
+        paper: the paper's value, with its grade of evidence.
+    """
+
     overrides: Overrides = NO_OVERRIDES
     runs: Mapping[int, Run] = field(default_factory=dict)
-    baseline: str | None = None
-    controls: tuple[str, ...] = ()
     paper: Paper | None = None
-    grade: str | None = None
-    published_epoch: int | None = None
-    note: str | None = None
-    omitted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -105,17 +110,23 @@ class PlannedJob:
         run: what is trained.
         until: the epoch up to which it is needed, where no cell needs it whole.
         keep: the epochs at which it teaches.
-        layer: 0 where it needs no other job.
-        teacher: the run_id that it waits for.
         only_teaches: whether no cell of any table is made of it.
     """
 
     run: Run
     until: int | None
     keep: tuple[int, ...]
-    layer: int
-    teacher: str | None
     only_teaches: bool
+
+    @property
+    def teacher(self) -> str | None:
+        """The run_id that it waits for."""
+        return self.run.teacher_run.run_id if self.run.teacher_run else None
+
+    @property
+    def layer(self) -> int:
+        """How many jobs it needs one after the other; 0 where it needs none."""
+        return _depth(self.run)
 
     @property
     def overrides(self) -> Overrides:
@@ -151,6 +162,10 @@ class PlannedJob:
             until = max(missing)  # only to make an epoch again
         told = self.overrides.set("precision", self.run.precision)
         return Job(told, self.keep, until, self.only_teaches)
+
+
+def _depth(run: Run) -> int:
+    return 1 + _depth(run.teacher_run) if run.teacher_run else 0
 
 
 def _is_complete(run: Run) -> bool:

@@ -65,7 +65,15 @@ def _layers(tables: Sequence[PlannedTable]) -> tuple[tuple[PlannedJob, ...], ...
             for run in cell.runs.values():
                 _demand(needs, run, "last")
                 needs[run.run_id].only_teaches = False
-    jobs = [_job(need) for need in needs.values()]
+    jobs = [
+        PlannedJob(
+            need.run,
+            until=None if need.whole else max(need.keep),
+            keep=tuple(sorted(need.keep)),
+            only_teaches=need.only_teaches,
+        )
+        for need in needs.values()
+    ]
     depth = max((job.layer for job in jobs), default=-1) + 1
     return tuple(tuple(job for job in jobs if job.layer == layer) for layer in range(depth))
 
@@ -79,18 +87,3 @@ def _demand(needs: dict[str, _Need], run: Run, epoch: int | str) -> None:
         need.keep.add(epoch)
     else:
         need.whole = True
-
-
-def _job(need: _Need) -> PlannedJob:
-    return PlannedJob(
-        run=need.run,
-        until=None if need.whole else max(need.keep),
-        keep=tuple(sorted(need.keep)),
-        layer=_depth(need.run),
-        teacher=need.run.teacher_run.run_id if need.run.teacher_run else None,
-        only_teaches=need.only_teaches,
-    )
-
-
-def _depth(run: Run) -> int:
-    return 1 + _depth(run.teacher_run) if run.teacher_run else 0

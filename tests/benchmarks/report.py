@@ -34,11 +34,12 @@ from kdlsr.reporting.frame import render_csv, render_json
 from kdlsr.reporting.page import render_page
 from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.summarise import summarise
-from kdlsr.reporting.summary import Cell, Kind, Report, RunSummary
+from kdlsr.reporting.summary import Cell, Report, RunSummary
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import AtEpoch, RunResult
 from kdlsr.runs.store import StoredRun
+from kdlsr.tables.plan import Kind
 from kdlsr.training.record import EpochRecord
 
 SMALL, LARGE, SEEDS, EPOCHS = 1000, 4000, 3, 10

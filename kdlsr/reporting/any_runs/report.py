@@ -31,8 +31,9 @@ from kdlsr.reporting.formatting import plural
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
 from kdlsr.reporting.statistics import estimate
 from kdlsr.reporting.summarise import Differences, Summary, summarise, values_of
-from kdlsr.reporting.summary import Cell, Kind, Report
+from kdlsr.reporting.summary import Cell, Report
 from kdlsr.runs.store import Store
+from kdlsr.tables.plan import Kind
 
 
 def report_runs(choices: ReportChoices, output_dir: Path, command: str) -> Report:

@@ -1,12 +1,31 @@
-"""A report's table for the tracker that its runs have: W&B, or nothing."""
+"""A report where people see it: its files, the terminal, and the tracker that its runs have."""
 
 import re
 from pathlib import Path
 
+from rich.console import Console
+
 from kdlsr.config.schema import TrackerConfig
 from kdlsr.reporting.frame import records
 from kdlsr.reporting.summary import Report
+from kdlsr.reporting.terminal import print_report
+from kdlsr.reporting.write import write_report
 from kdlsr.tracking import TrackedRun, open_tracker
+
+
+def publish(console: Console, report: Report, root: Path, tracker: TrackerConfig) -> Path:
+    """Writes, prints and uploads a report; returns the path of its page.
+
+    Args:
+        console: to print on.
+        report: goes to `reports/<its name>/` below `root`.
+        root: the output folder.
+        tracker: as the report's runs have it.
+    """
+    page = write_report(report, root)
+    print_report(console, report)
+    upload_report(report, tracker, page.parent)
+    return page
 
 
 def upload_report(report: Report, tracker: TrackerConfig, folder: Path) -> None:
