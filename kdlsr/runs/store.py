@@ -1,11 +1,14 @@
 """All runs below one output folder: one by its id, or every one that can be believed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.folder import DamagedFile, RunFolder, read_json
+from kdlsr.runs.identity import flatten
 from kdlsr.runs.result import RunResult, Status
 from kdlsr.training.checkpoint import checkpoint_path
 
@@ -25,6 +28,11 @@ class StoredRun:
     folder: RunFolder
     status: Status
     result: RunResult | None
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The resolved config, by dotted key."""
+        return flatten(self.card.config)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from turns import finish
 
 from kdlsr.metrics import Metrics
 from kdlsr.reporting.any_runs.baselines import find_baselines
-from kdlsr.reporting.any_runs.choose import ConfiguredRun, filter_runs, gather_cells
+from kdlsr.reporting.any_runs.choose import filter_runs, gather_cells
 from kdlsr.reporting.any_runs.positions import position_cells
 from kdlsr.reporting.figures import draw_figures
 from kdlsr.reporting.frame import render_csv, render_json
@@ -114,7 +114,7 @@ def report(count: int) -> Report:
     return Report(**texts, command="none", **vars(found))
 
 
-def stored(count: int) -> list[ConfiguredRun]:
+def stored(count: int) -> list[StoredRun]:
     """Runs of `count` cells as the store has them, a tenth of them of the baseline's loss."""
     found = []
     for number in range(count):
@@ -122,11 +122,11 @@ def stored(count: int) -> list[ConfiguredRun]:
         for seed in range(SEEDS):
             made = card(f"cell-{number}", loss, number if number % 10 else number // 10, seed)
             folder = RunFolder(Path("nowhere"), made.run_id)
-            found.append(ConfiguredRun(StoredRun(made, folder, "complete", None)))
+            found.append(StoredRun(made, folder, "complete", None))
     return found
 
 
-def any_runs(runs: Sequence[ConfiguredRun]) -> None:
+def any_runs(runs: Sequence[StoredRun]) -> None:
     """Chooses, names and pairs the cells of any runs."""
     found = gather_cells(filter_runs(runs, ["dataset.name=digits"], "runs"))
     position_cells(found, ())

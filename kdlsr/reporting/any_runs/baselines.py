@@ -4,20 +4,20 @@ from collections.abc import Mapping, Sequence
 
 from kdlsr.config import UserError
 from kdlsr.reporting.any_runs.choose import (
-    ConfiguredRun,
     RunsOfCell,
     differing_keys,
     filter_runs,
     gather_cells,
     without_teachers,
 )
+from kdlsr.runs.store import StoredRun
 
 Baselines = Mapping[str, RunsOfCell]  # by the cell_id of what is held against it
 
 
 def find_baselines(
     cells: Sequence[RunsOfCell],
-    every: Sequence[ConfiguredRun],
+    every: Sequence[StoredRun],
     filters: Sequence[str],
     teachers: bool,
 ) -> Baselines:

@@ -13,30 +13,11 @@ from typing import Any
 from kdlsr.config import UserError, nearest
 from kdlsr.config.schema import moves_no_number
 from kdlsr.config.yaml_file import parse_yaml
-from kdlsr.runs.identity import flatten
 from kdlsr.runs.store import StoredRun
 
 # In which the runs of one cell may differ.
 _SEEDS = ("seed", "init_seed", "data_seed", "teacher.seed")
 SECTIONS = ("dataset", "model", "teacher", "loss", "tracker")  # `loss` is short for `loss.name`
-Flat = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ConfiguredRun:
-    """A run of the store with its config by dotted key."""
-
-    stored: StoredRun
-
-    @cached_property
-    def config(self) -> Flat:
-        """The resolved config."""
-        return flatten(self.stored.card.config)
-
-    @property
-    def run_id(self) -> str:
-        """As the card has it."""
-        return self.stored.card.run_id
 
 
 @dataclass(frozen=True)
@@ -44,10 +25,10 @@ class RunsOfCell:
     """Runs that differ in the seed only, by seed; at least one."""
 
     cell_id: str
-    runs: tuple[ConfiguredRun, ...]
+    runs: tuple[StoredRun, ...]
 
     @cached_property
-    def config(self) -> Flat:
+    def config(self) -> Mapping[str, Any]:
         """The keys that all of the runs agree in."""
         config = self.runs[0].config
         return {key: value for key, value in config.items() if is_of_cell(key)}
@@ -55,7 +36,7 @@ class RunsOfCell:
     @property
     def complete(self) -> list[StoredRun]:
         """Those that count."""
-        return [run.stored for run in self.runs if run.stored.status == "complete"]
+        return [run for run in self.runs if run.status == "complete"]
 
 
 @cache
@@ -64,7 +45,7 @@ def is_of_cell(key: str) -> bool:
     return key not in _SEEDS and not moves_no_number(key)
 
 
-def known_key(key: str, runs: Iterable[ConfiguredRun], where: str) -> str:
+def known_key(key: str, runs: Iterable[StoredRun], where: str) -> str:
     """Returns a config key in full: `loss` is `loss.name`.
 
     Raises:
@@ -77,9 +58,7 @@ def known_key(key: str, runs: Iterable[ConfiguredRun], where: str) -> str:
     return full
 
 
-def filter_runs(
-    runs: Sequence[ConfiguredRun], filters: Sequence[str], where: str
-) -> list[ConfiguredRun]:
+def filter_runs(runs: Sequence[StoredRun], filters: Sequence[str], where: str) -> list[StoredRun]:
     """Returns the runs whose config passes all `key=value`; equal keys are alternatives.
 
     Args:
@@ -103,7 +82,7 @@ def filter_runs(
     return found
 
 
-def _passes(run: ConfiguredRun, allowed: Mapping[str, Sequence[Any]]) -> bool:
+def _passes(run: StoredRun, allowed: Mapping[str, Sequence[Any]]) -> bool:
     return all(
         key in run.config and any(_equal(run.config[key], value) for value in values)
         for key, values in allowed.items()
@@ -115,7 +94,7 @@ def _equal(ours: Any, given: Any) -> bool:
     return bool(ours == given) and isinstance(ours, bool) == isinstance(given, bool)
 
 
-def _nearest_values(runs: Sequence[ConfiguredRun], allowed: Mapping[str, Sequence[Any]]) -> str:
+def _nearest_values(runs: Sequence[StoredRun], allowed: Mapping[str, Sequence[Any]]) -> str:
     """Returns what values there are of the first key that alone passes none."""
     for key, values in allowed.items():
         if not any(_passes(run, {key: values}) for run in runs):
@@ -125,7 +104,7 @@ def _nearest_values(runs: Sequence[ConfiguredRun], allowed: Mapping[str, Sequenc
     return " passes all of these at once"
 
 
-def select_runs(runs: Sequence[ConfiguredRun], patterns: Sequence[str]) -> list[ConfiguredRun]:
+def select_runs(runs: Sequence[StoredRun], patterns: Sequence[str]) -> list[StoredRun]:
     """Returns the runs that match any of the globs and all of the filters.
 
     Args:
@@ -137,7 +116,7 @@ def select_runs(runs: Sequence[ConfiguredRun], patterns: Sequence[str]) -> list[
     """
     filters = [p for p in patterns if "=" in p]
     globs = [p for p in patterns if "=" not in p]
-    found = [r for r in runs if not globs or any(fnmatchcase(r.run_id, g) for g in globs)]
+    found = [r for r in runs if not globs or any(fnmatchcase(r.card.run_id, g) for g in globs)]
     if not found:
         raise UserError(
             f"runs={_listed(globs)}: none of {len(runs)} runs{_nearest_ids(globs, runs)}"
@@ -149,16 +128,14 @@ def _listed(patterns: Sequence[str]) -> str:
     return patterns[0] if len(patterns) == 1 else f"[{','.join(patterns)}]"
 
 
-def _nearest_ids(globs: Sequence[str], runs: Sequence[ConfiguredRun]) -> str:
-    ids = [run.run_id for run in runs]
+def _nearest_ids(globs: Sequence[str], runs: Sequence[StoredRun]) -> str:
+    ids = [run.card.run_id for run in runs]
     word = max(globs, key=len).replace("*", "")
     close = difflib.get_close_matches(word, ids, n=3, cutoff=0.4)
     return ("; nearest: " if close else "; there is ") + ", ".join(close or ids[:3])
 
 
-def without_teachers(
-    chosen: Sequence[ConfiguredRun], patterns: Sequence[str]
-) -> list[ConfiguredRun]:
+def without_teachers(chosen: Sequence[StoredRun], patterns: Sequence[str]) -> list[StoredRun]:
     """Leaves out runs that only teach others, which are no seeds of anybody's cell.
 
     One whose run_id stands in `patterns` in full is kept.
@@ -166,9 +143,7 @@ def without_teachers(
     Raises:
         UserError: nothing is left.
     """
-    kept = [
-        run for run in chosen if run.stored.card.made_for != "teaching" or run.run_id in patterns
-    ]
+    kept = [run for run in chosen if run.card.made_for != "teaching" or run.card.run_id in patterns]
     if not kept:
         raise UserError(
             f"{len(chosen)} matching and only teaching others: teachers=true brings them in"
@@ -176,13 +151,13 @@ def without_teachers(
     return kept
 
 
-def gather_cells(runs: Iterable[ConfiguredRun]) -> list[RunsOfCell]:
+def gather_cells(runs: Iterable[StoredRun]) -> list[RunsOfCell]:
     """Returns the runs' cells, in the order of their first runs."""
-    members: dict[str, list[ConfiguredRun]] = {}
+    members: dict[str, list[StoredRun]] = {}
     for run in runs:
-        members.setdefault(run.stored.card.cell_id, []).append(run)
+        members.setdefault(run.card.cell_id, []).append(run)
     return [
-        RunsOfCell(cell_id, tuple(sorted(found, key=lambda r: (r.stored.card.seed, r.run_id))))
+        RunsOfCell(cell_id, tuple(sorted(found, key=lambda r: (r.card.seed, r.card.run_id))))
         for cell_id, found in members.items()
     ]
 

@@ -18,7 +18,6 @@ from kdlsr.reporting.any_runs import search
 from kdlsr.reporting.any_runs.baselines import Baselines, find_baselines
 from kdlsr.reporting.any_runs.choices import ReportChoices, read_value, several
 from kdlsr.reporting.any_runs.choose import (
-    ConfiguredRun,
     RunsOfCell,
     gather_cells,
     is_of_cell,
@@ -32,7 +31,7 @@ from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
 from kdlsr.reporting.statistics import estimate
 from kdlsr.reporting.summarise import Differences, Summary, summarise, values_of
 from kdlsr.reporting.summary import Cell, Report
-from kdlsr.runs.store import Store
+from kdlsr.runs.store import Store, StoredRun
 from kdlsr.tables.plan import Kind
 
 
@@ -51,8 +50,8 @@ def report_runs(choices: ReportChoices, output_dir: Path, command: str) -> Repor
     chosen = _choose(choices, output_dir)
     found = _summarise(chosen, choices)
     grid = _grid(chosen, choices.search)
-    searched = grid if search.has_validation(grid) else []
-    best = search.search(searched) if searched else None
+    searched = search.Grid(grid) if grid and search.has_validation(grid) else None
+    best = searched.search() if searched else None
     caveats = [*found.caveats, *_caveats(chosen), *([NO_SPLIT] if grid and not searched else [])]
     data = _data(chosen.cells)
     return Report(
@@ -62,7 +61,7 @@ def report_runs(choices: ReportChoices, output_dir: Path, command: str) -> Repor
         first_line=f"Of no paper's table: {_count(chosen.cells)}; {data}.",
         data=data,
         command=command,
-        notes=search.describe_choice(best, searched, _into(choices)) if best else (),
+        notes=searched.describe_choice(best, _into(choices)) if searched and best else (),
         figure="heat_map" if best else None,
         search=best,
     )
@@ -102,7 +101,7 @@ class _Chosen:
 
 def _choose(choices: ReportChoices, output_dir: Path) -> _Chosen:
     contents = Store(output_dir).contents()
-    every = [ConfiguredRun(run) for run in contents.runs]
+    every = contents.runs
     if not every:
         faults = "".join(f"; {fault}" for fault in contents.faults[:3])
         raise UserError(
@@ -121,7 +120,7 @@ def _choose(choices: ReportChoices, output_dir: Path) -> _Chosen:
     return _Chosen(everyone, baselines, positions, len(selected) - len(kept), contents.faults)
 
 
-def _row_key(key: str, runs: Sequence[ConfiguredRun]) -> str:
+def _row_key(key: str, runs: Sequence[StoredRun]) -> str:
     full = known_key(key, runs, "group_by")
     if not is_of_cell(full):
         raise UserError(f"group_by={key}: runs of one cell may differ in it; expected another key")
@@ -132,20 +131,16 @@ def _cell(cell: RunsOfCell, chosen: _Chosen, into: Sequence[str]) -> Cell:
     at = chosen.positions[cell.cell_id]
     baseline = chosen.baselines.get(cell.cell_id)
     is_compared = baseline is not None and baseline.cell_id != cell.cell_id
-    runs = [run.stored for run in cell.runs]
     return Cell(
         key=cell.cell_id,
-        group=at.group,
-        row=at.row,
-        column=at.column,
-        name=at.name,
+        **vars(at),
         kind=chosen.kind(cell),
         runs=tuple(
             read_run(run.card, run.folder, run.status, (*_command(run.card.command), *into))
-            for run in runs
+            for run in cell.runs
         ),
         baseline_key=baseline.cell_id if baseline and is_compared else None,
-        teacher_epoch=numbered_epoch(runs[0].card),
+        teacher_epoch=numbered_epoch(cell.runs[0].card),
     )
 
 
@@ -203,14 +198,14 @@ def _grid(chosen: _Chosen, wanted: bool | None) -> list[RunsOfCell]:
 
 
 def _count(cells: Sequence[RunsOfCell]) -> str:
-    states = [run.stored.status for cell in cells for run in cell.runs]
+    states = [run.status for cell in cells for run in cell.runs]
     bad = [f"{n} {state}" for state in ("failed", "incomplete") if (n := states.count(state))]
     noted = f" ({', '.join(bad)}: not counted)" if bad else ""
     return f"{plural(len(states), 'run')}{noted} in {plural(len(cells), 'cell')}"
 
 
 def _data(cells: Sequence[RunsOfCell]) -> str:
-    found = list(dict.fromkeys(describe_data(c.runs[0].stored.card.config) for c in cells))
+    found = list(dict.fromkeys(describe_data(c.runs[0].card.config) for c in cells))
     return "; ".join(found[:3]) + (f"; and {len(found) - 3} more" if len(found) > 3 else "")
 
 

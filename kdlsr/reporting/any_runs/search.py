@@ -4,7 +4,7 @@ No test figure may enter: the choice must be the same whatever the test set says
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import yaml
 
@@ -16,7 +16,6 @@ from kdlsr.reporting.any_runs.choose import RunsOfCell, differing_keys
 from kdlsr.reporting.formatting import command_line, plural
 from kdlsr.reporting.summary import GridPoint, Search
 from kdlsr.runs.store import StoredRun
-from kdlsr.training.record import EpochRecord
 
 TAU, ALPHA = "loss.tau", "loss.alpha"
 MEASURE = "mean validation top-1 % at the best_val epoch"
@@ -55,75 +54,71 @@ def has_validation(cells: Sequence[RunsOfCell]) -> bool:
     return all(cell.config["dataset.val_fraction"] for cell in cells)
 
 
-def search(cells: Sequence[RunsOfCell]) -> Search:
-    """Returns the grid with its best point.
+class Grid:
+    """The cells of a search, which differ in tau and alpha only.
 
-    A point's value is the mean, over its complete runs, of top-1 on the validation split at
-    the epoch that is best on it. Only a point that is complete for all seeds of the grid can be
-    best; a seed is the grid's if more than half of the points have begun it. Ties go to the
-    smaller alpha, then to the smaller tau.
-
-    Args:
-        cells: that differ in tau and alpha only.
+    A seed is the grid's if more than half of the points have begun it.
     """
-    seeds = _seeds_of_grid(cells)
-    points = [_point(cell, seeds) for cell in cells]
-    points.sort(key=lambda point: (point.alpha, point.tau))
-    whole = {cell.cell_id for cell in cells if _is_whole(cell, seeds)}
-    candidates = [point for point in points if point.key in whole]
-    # max returns the first of equals, and the points are in the order of the ties.
-    best = max(candidates, key=lambda point: point.value or 0.0, default=None)
-    return Search(MEASURE, tuple(points), best.key if best else None)
 
+    def __init__(self, cells: Sequence[RunsOfCell]) -> None:
+        self.cells = {cell.cell_id: cell for cell in cells}
+        begun = [{run.card.seeds for run in cell.runs} for cell in cells]
+        every = set[Seeds]().union(*begun)
+        self.seeds = {seeds for seeds in every if 2 * sum(seeds in b for b in begun) > len(begun)}
 
-def _seeds_of_grid(cells: Sequence[RunsOfCell]) -> set[Seeds]:
-    """Returns the seeds that more than half of the points have begun."""
-    begun = [{run.stored.card.seeds for run in cell.runs} for cell in cells]
-    every = set[Seeds]().union(*begun)
-    return {seeds for seeds in every if 2 * sum(seeds in own for own in begun) > len(begun)}
+    def is_whole(self, cell_id: str) -> bool:
+        """Whether a point is complete for all seeds of the grid."""
+        complete = {run.card.seeds for run in self.cells[cell_id].complete}
+        return bool(self.seeds) and self.seeds <= complete
 
+    def search(self) -> Search:
+        """Returns the grid with its best point.
 
-def _is_whole(cell: RunsOfCell, seeds: set[Seeds]) -> bool:
-    """Whether a point is complete for all seeds of the grid."""
-    return bool(seeds) and seeds <= {run.card.seeds for run in cell.complete}
+        A point's value is the mean, over its complete runs, of top-1 on the validation split at
+        the epoch that is best on it. Only a point that is complete for all seeds of the grid can
+        be best. Ties go to the smaller alpha, then to the smaller tau.
+        """
+        points = sorted(map(self._point, self.cells.values()), key=lambda p: (p.alpha, p.tau))
+        candidates = [point for point in points if self.is_whole(point.key)]
+        # max returns the first of equals, and the points are in the order of the ties.
+        best = max(candidates, key=lambda point: point.value or 0.0, default=None)
+        return Search(MEASURE, tuple(points), best.key if best else None)
 
+    def _point(self, cell: RunsOfCell) -> GridPoint:
+        values = [_best_validation(r) for r in cell.complete if r.card.seeds in self.seeds]
+        mean = math.fsum(values) / len(values) if values else None
+        return GridPoint(float(cell.config[TAU]), float(cell.config[ALPHA]), cell.cell_id, mean)
 
-def _point(cell: RunsOfCell, seeds: set[Seeds]) -> GridPoint:
-    values = [_best_validation(run) for run in cell.complete if run.card.seeds in seeds]
-    mean = math.fsum(values) / len(values) if values else None
-    return GridPoint(float(cell.config[TAU]), float(cell.config[ALPHA]), cell.cell_id, mean)
+    def describe_choice(self, found: Search, into: Sequence[str]) -> tuple[str, ...]:
+        """Returns the best point, its command for the full schedule, and what was not chosen.
+
+        Args:
+            found: the search.
+            into: overrides of where the command stores its runs.
+        """
+        point = next((point for point in found.points if point.key == found.best), None)
+        if point is None:
+            return ("No point of the search is complete for all seeds: none is chosen.",)
+        choice = (
+            f"Best point: tau={point.tau:g}, alpha={point.alpha:g} ({found.measure}: "
+            f"{point.value:.2f}, n = {len(self.seeds)}). Ties go to the smaller alpha, then to the "
+            "smaller tau. The test set plays no part in the choice."
+        )
+        command = _full_command(self.cells[point.key], into)
+        return (choice, command, *self._not_chosen(found.points))
+
+    def _not_chosen(self, points: Sequence[GridPoint]) -> Iterator[str]:
+        """Names the points that could not be chosen, and counts those that were never begun."""
+        named = [f"tau={p.tau:g} alpha={p.alpha:g}" for p in points if not self.is_whole(p.key)]
+        absent = len({p.tau for p in points}) * len({p.alpha for p in points}) - len(points)
+        if named:
+            yield f"Not complete for all seeds, so not to be chosen: {', '.join(named)}."
+        if absent > 0:
+            yield f"No runs yet: {plural(absent, 'point')} of the grid of these values."
 
 
 def _best_validation(run: StoredRun) -> float:
-    return max(_validation(record) for record in run.folder.history())
-
-
-def _validation(record: EpochRecord) -> float:
-    assert record.val is not None
-    return record.val.top1
-
-
-def describe_choice(
-    found: Search, cells: Sequence[RunsOfCell], into: Sequence[str]
-) -> tuple[str, ...]:
-    """Returns the best point, its command for the full schedule, and what could not be chosen.
-
-    Args:
-        found: the search.
-        cells: of its grid.
-        into: overrides of where the command stores its runs.
-    """
-    if found.best is None:
-        return ("No point of the search is complete for all seeds: none is chosen.",)
-    point = next(point for point in found.points if point.key == found.best)
-    best = next(cell for cell in cells if cell.cell_id == found.best)
-    seeds = _seeds_of_grid(cells)
-    choice = (
-        f"Best point: tau={point.tau:g}, alpha={point.alpha:g} ({found.measure}: "
-        f"{point.value:.2f}, n = {len(seeds)}). Ties go to the smaller alpha, then to the smaller "
-        "tau. The test set plays no part in the choice."
-    )
-    return (choice, _full_command(best, into), *_not_chosen(found, cells, seeds))
+    return max(record.val.top1 for record in run.folder.history() if record.val)
 
 
 def _full_command(cell: RunsOfCell, into: Sequence[str]) -> str:
@@ -168,17 +163,3 @@ def _full_schedule(command: Overrides, pinned: Overrides) -> str | None:
                 return named[0]
     full = pinned.get("schedule")
     return None if full is None else str(full)
-
-
-def _not_chosen(found: Search, cells: Sequence[RunsOfCell], seeds: set[Seeds]) -> tuple[str, ...]:
-    """Names the points that could not be chosen, and counts those that were never begun."""
-    short = {cell.cell_id for cell in cells if not _is_whole(cell, seeds)}
-    named = [f"tau={p.tau:g} alpha={p.alpha:g}" for p in found.points if p.key in short]
-    taus, alphas = {p.tau for p in found.points}, {p.alpha for p in found.points}
-    absent = len(taus) * len(alphas) - len(found.points)
-    lines = []
-    if named:
-        lines.append(f"Not complete for all seeds, so not to be chosen: {', '.join(named)}.")
-    if absent > 0:
-        lines.append(f"No runs yet: {plural(absent, 'point')} of the grid of these values.")
-    return tuple(lines)
