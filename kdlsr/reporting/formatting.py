@@ -251,6 +251,11 @@ def position(cell: CellSummary) -> str:
     return one_line(", ".join(part for part in (cell.row, cell.column) if part))
 
 
+def heading(*parts: str | None) -> str:
+    """Returns what there is of a heading's parts, each once: `Tf-KD · weak`."""
+    return " · ".join(dict.fromkeys(part for part in parts if part))
+
+
 def command_line(overrides: Iterable[str]) -> str:
     """Returns the `kdlsr.train` command of one run, quoted for a shell."""
     return f"python -m kdlsr.train {shlex.join(overrides)}"

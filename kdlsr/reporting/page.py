@@ -156,8 +156,7 @@ def _rows(report: Report) -> list[tuple[str, list[tuple[int, CellSummary]]]]:
     """Returns the cells, each with its index, below the heading of their group and row."""
     found: dict[str, list[tuple[int, CellSummary]]] = {}
     for index, cell in enumerate(report.cells):
-        heading = " · ".join(part for part in (cell.group, cell.row) if part)
-        found.setdefault(heading, []).append((index, cell))
+        found.setdefault(formatting.heading(cell.group, cell.row), []).append((index, cell))
     return list(found.items())
 
 
@@ -165,7 +164,7 @@ def cell_name(cell: CellSummary) -> str:
     """Returns what a cell is within its row: its column and form, or its own name."""
     if cell.kind in ("baseline", "control"):
         return cell.name if cell.kind == "baseline" else f"control: {cell.name}"
-    return f"{cell.column} · {cell.name}" if cell.name != cell.column else cell.name
+    return formatting.heading(cell.column, cell.name)
 
 
 def _count(cell: CellSummary, protocol: str) -> str:

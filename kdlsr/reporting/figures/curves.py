@@ -6,8 +6,13 @@ Histories are shown as they are; nothing is smoothed.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from kdlsr.reporting import formatting
 from kdlsr.reporting.figures.canvas import (
     COLOURS,
     HIGHEST,
@@ -18,10 +23,6 @@ from kdlsr.reporting.figures.canvas import (
     shortened,
 )
 from kdlsr.reporting.summary import CellSummary, Report, RunSummary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLUMNS = 2  # panels side by side
 AXES_HEIGHT, AROUND, LEGEND_LINE, ABOVE = 2.1, 0.95, 0.17, 0.3  # inches
@@ -121,7 +122,7 @@ def panels(report: Report) -> list[Panel]:
         members = {cell.key: cell for cell in (*compared, *cells)}.values()
         curves = [curve for cell in members if (curve := _curve(cell, colours))]
         if curves:
-            found.append(Panel(f"{group} · {row}" if group else row, tuple(curves)))
+            found.append(Panel(formatting.heading(group, row), tuple(curves)))
     return found
 
 
@@ -169,7 +170,7 @@ def draw_curves(report: Report) -> bytes:
     ranks = math.ceil(len(found) / COLUMNS)
     height = rank * ranks + ABOVE
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: Figure) -> None:
         edges = {"left": 0.06, "right": 0.985, "top": 1 - ABOVE / height}
         edges |= {"bottom": (rank - AXES_HEIGHT) / height, "hspace": rank / AXES_HEIGHT - 1}
         axes = figure.subplots(ranks, COLUMNS, squeeze=False, gridspec_kw=edges).flat
@@ -184,14 +185,17 @@ def draw_curves(report: Report) -> bytes:
     return draw(paint, height, layout=None)
 
 
+def shown_label(text: str) -> str:
+    """Returns a label for a legend: matplotlib hides one that begins with _."""
+    return f" {text}"
+
+
 def left_out(count: int, what: str) -> str:
     """Says that a figure shows a part, and where the rest is."""
     return f"{count:,} more {what} than a figure can hold are with the cells of the page."
 
 
-def _draw_panel(axes: "Axes", panel: Panel) -> None:
-    from matplotlib.ticker import MaxNLocator
-
+def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_title(shortened(panel.title, 55))
     axes.set(xlabel="epoch", ylabel="test top-1, %")
     axes.grid(axis="y")
@@ -203,7 +207,7 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
             between = (curve.band.low, curve.band.high)
             axes.fill_between(epochs, *between, color=colour, alpha=0.13, linewidth=0)
         marker = "o" if len(epochs) == 1 else None
-        label = f" {shortened(curve.label, 27)}"  # matplotlib hides what begins with _
+        label = shown_label(shortened(curve.label, 27))
         axes.plot(epochs, curve.band.mean, marker=marker, markersize=3, label=label, **curve.style)
     below: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (0, -0.2), "ncols": 2}
     axes.legend(**below, fontsize=7.3, labelcolor=MUTED, borderaxespad=0)

@@ -6,8 +6,15 @@ All numbers come from the report's values; nothing is computed here that a text 
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from kdlsr.losses.tfkd_reg import Form, virtual_teacher
+from kdlsr.reporting import formatting
 from kdlsr.reporting.figures.canvas import (
     BLUE,
     COLOURS,
@@ -18,15 +25,9 @@ from kdlsr.reporting.figures.canvas import (
     draw,
     draw_message,
 )
-from kdlsr.reporting.figures.curves import DASHES, draw_curves
+from kdlsr.reporting.figures.curves import DASHES, draw_curves, shown_label
 from kdlsr.reporting.figures.intervals import draw_differences
 from kdlsr.reporting.summary import CellSummary, Report, Search
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from kdlsr.losses.tfkd_reg import Form
 
 
 def draw_figures(report: Report) -> dict[str, bytes]:
@@ -55,16 +56,15 @@ def draw_teacher_epoch(report: Report) -> bytes:
     if not lines:
         return draw_message("No student of a teacher's numbered epoch is complete.")
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set(xlabel="teacher's epoch", ylabel=f"student's test top-1 at {report.protocol}, %")
         axes.grid(axis="y")
-        handles = _draw_baselines(axes, report)
-        for i, (label, cells) in enumerate(lines.items()):
-            handles[label] = _draw_line(axes, cells, report.protocol, COLOURS[i % len(COLOURS)])
-        if star := _draw_anchors(axes, itertools.chain(*lines.values())):
-            handles["the paper's (best_test)"] = star
-        figure.legend(handles.values(), handles.keys(), loc="outside right upper")
+        _draw_baselines(axes, report)
+        for (label, cells), colour in zip(lines.items(), itertools.cycle(COLOURS), strict=False):
+            _draw_line(axes, label, cells, report.protocol, colour)
+        _draw_anchors(axes, itertools.chain(*lines.values()))
+        figure.legend(loc="outside right upper")
 
     return draw(paint, 4.75)
 
@@ -83,8 +83,7 @@ def teacher_lines(report: Report) -> dict[str, list[CellSummary]]:
         parts = [group] if len(groups) > 1 else []
         parts += [column] if len(columns) > 1 else []
         parts += [teacher] if len(teachers) > len(columns) else []
-        label = " \N{MIDDLE DOT} ".join(part for part in (*parts, name) if part)
-        lines[label] = sorted(cells, key=_epoch)
+        lines[formatting.heading(*parts, name)] = sorted(cells, key=_epoch)
     return lines
 
 
@@ -109,37 +108,39 @@ def _epoch(cell: CellSummary) -> int:
     return teacher_epoch(cell) or 0
 
 
-def _draw_baselines(axes: "Axes", report: Report) -> dict[str, Any]:
-    """Draws the baselines of the lines; returns what a legend says of them."""
+def _draw_baselines(axes: Axes, report: Report) -> None:
+    """Draws the baselines of the lines."""
     keys = {c.baseline.key for c in report.cells if c.baseline and teacher_epoch(c)}
-    handles: dict[str, Any] = {}
     for cell in report.cells:
         found = cell.estimates.get(report.protocol)
         if cell.key in keys and found is not None:
             spread = found.deviation or 0.0
             axes.axhspan(found.mean - spread, found.mean + spread, color=INK, alpha=0.12, lw=0)
             label = "baseline" if len(keys) == 1 else f"baseline {cell.row}"
-            handles[label] = axes.axhline(found.mean, color=INK, linewidth=1)
-    return handles
+            axes.axhline(found.mean, color=INK, linewidth=1, label=shown_label(label))
 
 
-def _draw_line(axes: "Axes", cells: Sequence[CellSummary], protocol: str, colour: str) -> Any:
-    found = [(_epoch(cell), e) for cell in cells if (e := cell.estimates[protocol])]
-    epochs, means = [epoch for epoch, _ in found], [e.mean for _, e in found]
-    spread = [e.deviation or 0.0 for _, e in found]
-    dash = DASHES.get(cells[0].name, "-")
-    style: dict[str, Any] = {"color": colour, "linestyle": dash, "marker": "o", "markersize": 4}
-    return axes.errorbar(epochs, means, yerr=spread, capsize=2, elinewidth=0.9, **style)
+def _draw_line(
+    axes: Axes, label: str, cells: Sequence[CellSummary], protocol: str, colour: str
+) -> None:
+    found = [
+        (_epoch(cell), e.mean, e.deviation or 0.0)
+        for cell in cells
+        if (e := cell.estimates[protocol])
+    ]
+    epochs, means, spread = zip(*found, strict=True)
+    style: Any = {"color": colour, "linestyle": DASHES.get(cells[0].name, "-"), "marker": "o"}
+    style |= {"markersize": 4, "capsize": 2, "elinewidth": 0.9, "label": shown_label(label)}
+    axes.errorbar(epochs, means, yerr=spread, **style)
 
 
-def _draw_anchors(axes: "Axes", cells: Iterable[CellSummary]) -> Any | None:
+def _draw_anchors(axes: Axes, cells: Iterable[CellSummary]) -> None:
     """Marks what the paper prints of these cells, once each."""
     anchors = {(_epoch(cell), cell.target.accuracy) for cell in cells if cell.target}
-    if not anchors:
-        return None
-    x, y = zip(*sorted(anchors), strict=True)
-    star: dict[str, Any] = {"markersize": 10, "markerfacecolor": "white", "color": INK, "zorder": 3}
-    return axes.plot(x, y, "*", **star)[0]
+    if anchors:
+        star: Any = {"markersize": 10, "markerfacecolor": "white", "color": INK, "zorder": 3}
+        label = shown_label("the paper's (best_test)")
+        axes.plot(*zip(*sorted(anchors), strict=True), "*", label=label, **star)
 
 
 def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
@@ -155,7 +156,7 @@ def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
     targets = {form: softened(hand_made, form) for form in forms}
     highest = max(max(p) for p in targets.values())
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: Figure) -> None:
         for axes, (form, meaning) in zip(figure.subplots(1, 2), forms.items(), strict=True):
             axes.set_title(f"{form}: {meaning}")
             axes.set_ylim(0, 1.22 * highest)
@@ -167,12 +168,8 @@ def draw_hand_made(hand_made: Mapping[str, float]) -> bytes:
     return draw(paint, 3.95)
 
 
-def softened(hand_made: Mapping[str, float], form: "Form") -> list[float]:
+def softened(hand_made: Mapping[str, float], form: Form) -> list[float]:
     """Returns the distribution that `loss=tfkd_reg` teaches, as that loss computes it."""
-    import torch
-
-    from kdlsr.losses.tfkd_reg import virtual_teacher
-
     classes = int(hand_made["classes"])
     labels = torch.tensor([right_class(classes)])
     like = torch.zeros(1, classes, dtype=torch.float64)
@@ -186,7 +183,7 @@ def right_class(classes: int) -> int:
     return min(5, classes - 1)
 
 
-def _draw_distribution(axes: "Axes", probabilities: Sequence[float]) -> None:
+def _draw_distribution(axes: Axes, probabilities: Sequence[float]) -> None:
     classes = len(probabilities)
     right = right_class(classes)
     names = [str(k + 1) for k in range(classes)]
@@ -217,7 +214,7 @@ def draw_search(search: Search) -> bytes:
         if point.value is not None:
             grid[alphas.index(point.alpha)][taus.index(point.tau)] = point.value
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: Figure) -> None:
         axes = figure.subplots()
         axes.set_title(search.measure, pad=10)
         axes.set(xlabel="tau", ylabel="alpha")
@@ -239,10 +236,8 @@ def draw_search(search: Search) -> bytes:
 
 
 def _draw_point(
-    axes: "Axes", where: tuple[int, int], value: float | None, is_dark: bool, is_best: bool
+    axes: Axes, where: tuple[int, int], value: float | None, is_dark: bool, is_best: bool
 ) -> None:
-    from matplotlib.patches import Rectangle
-
     x, y = where
     if is_best:
         frame: Any = {"edgecolor": VERMILION, "facecolor": "none", "linewidth": 2.6, "zorder": 3}

@@ -5,7 +5,11 @@ What is claimed was decided in `statistics`; here it is only drawn.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from kdlsr.reporting import formatting
 from kdlsr.reporting.figures.canvas import (
@@ -22,14 +26,10 @@ from kdlsr.reporting.figures.canvas import (
 )
 from kdlsr.reporting.figures.curves import left_out
 from kdlsr.reporting.statistics import Difference
-from kdlsr.reporting.summary import CellSummary, Report
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
+from kdlsr.reporting.summary import Report
 
 LINE_HEIGHT, AROUND = 0.215, 1.1  # inches: of a line, and of all that is around the lines
+SIZES = {"o": 5.6, "D": 4.6}  # points, of the markers that would look unequal
 NOTHING = "No differences to draw: nothing that could be compared is complete."
 
 
@@ -42,6 +42,20 @@ class Entry:
     is_control: bool
 
     @property
+    def colour(self) -> str:
+        """Of what it is compared with."""
+        return VERMILION if self.is_control else BLUE
+
+    @property
+    def mark(self) -> tuple[str, str, str]:
+        """The marker of the mean, its colour, and what fills it."""
+        verdict = self.difference.verdict
+        if verdict == "unclaimed":
+            return "x", self.colour, self.colour
+        fill = "white" if verdict == "no difference shown" else self.colour
+        return "D" if self.is_control else "o", self.colour, fill
+
+    @property
     def ends(self) -> tuple[float, float]:
         """The interval, or twice the mean where there is none."""
         found = self.difference.welch
@@ -52,20 +66,13 @@ def sections(report: Report) -> dict[str, list[Entry]]:
     """Returns the differences of a report by row and column, in the table's order."""
     found: dict[str, list[Entry]] = {}
     for cell in report.cells:
-        if entries := _entries(cell):
-            found.setdefault(_heading(cell), []).extend(entries)
+        for other in formatting.comparisons(cell):
+            entry = Entry(
+                f"{cell.name} {MINUS} {other.name}", other.difference, other is not cell.baseline
+            )
+            place = formatting.heading(cell.group, cell.row, cell.column)
+            found.setdefault(place, []).append(entry)
     return found
-
-
-def _heading(cell: CellSummary) -> str:
-    parts = (cell.group, cell.row, cell.column)
-    return " · ".join(dict.fromkeys(part for part in parts if part))
-
-
-def _entries(cell: CellSummary) -> list[Entry]:
-    compared = [(c, False) for c in (cell.baseline,) if c]
-    compared += [(c, True) for c in cell.controls]
-    return [Entry(f"{cell.name} {MINUS} {c.name}", c.difference, is_c) for c, is_c in compared]
 
 
 Line = Entry | str  # what is compared, or the heading of such lines
@@ -86,7 +93,7 @@ def draw_differences(report: Report) -> bytes:
 
     height = AROUND + LINE_HEIGHT * len(lines)
 
-    def paint(figure: "Figure") -> None:
+    def paint(figure: Figure) -> None:
         edges = {"left": 0.35, "right": 0.745, "top": 1 - 0.5 / height, "bottom": 0.6 / height}
         axes = figure.subplots(gridspec_kw=edges)
         axes.set(xlim=axis_range(entries), ylim=(len(lines) - 0.5, -0.5), yticks=[])
@@ -114,7 +121,7 @@ def axis_range(entries: list[Entry]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _write_lines(axes: "Axes", lines: Sequence[Line]) -> None:
+def _write_lines(axes: Axes, lines: Sequence[Line]) -> None:
     """Writes what is compared to the left of each line, and the figures to its right."""
     beside = axes.get_yaxis_transform()  # across in widths of the axes, down in lines
     style: Any = {"va": "center", "transform": beside}
@@ -129,38 +136,29 @@ def _write_lines(axes: "Axes", lines: Sequence[Line]) -> None:
     axes.hlines(headings, -0.87, 1.62, transform=beside, **rule)
 
 
-def _draw_intervals(axes: "Axes", entries: Sequence[tuple[int, Entry]]) -> None:
+def _draw_intervals(axes: Axes, entries: Sequence[tuple[int, Entry]]) -> None:
     """Draws all marks of a kind at once: a report can have hundreds of intervals."""
     left, right = axes.get_xlim()
-    marks: dict[tuple[str, str, str, float], list[tuple[float, int]]] = {}
+    marks: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
     for y, entry in entries:
-        colour = VERMILION if entry.is_control else BLUE
         low, high = entry.ends
-        for is_beyond, edge, marker in ((low < left, left, "<"), (high > right, right, ">")):
-            if is_beyond:
-                marks.setdefault((marker, colour, colour, 5), []).append((edge, y))
+        if low < left:
+            marks.setdefault(("<", entry.colour, entry.colour), []).append((left, y))
+        if high > right:
+            marks.setdefault((">", entry.colour, entry.colour), []).append((right, y))
         if left <= entry.difference.mean <= right:
-            marks.setdefault(_mark(entry, colour), []).append((entry.difference.mean, y))
+            marks.setdefault(entry.mark, []).append((entry.difference.mean, y))
     tested = [(y, entry) for y, entry in entries if entry.difference.welch]
     axes.hlines(
         [y for y, _ in tested],
-        [min(max(entry.ends[0], left), right) for _, entry in tested],
-        [min(max(entry.ends[1], left), right) for _, entry in tested],
-        colors=[VERMILION if entry.is_control else BLUE for _, entry in tested],
+        [max(entry.ends[0], left) for _, entry in tested],
+        [min(entry.ends[1], right) for _, entry in tested],
+        colors=[entry.colour for _, entry in tested],
         linewidth=1.6,
     )
-    for (marker, colour, fill, size), points in marks.items():
-        style: Any = {"color": colour, "markerfacecolor": fill, "markersize": size}
+    for (marker, colour, fill), points in marks.items():
+        style: Any = {"color": colour, "markerfacecolor": fill, "markersize": SIZES.get(marker, 5)}
         axes.plot(*zip(*points, strict=True), marker, clip_on=marker not in "<>", zorder=3, **style)
-
-
-def _mark(entry: Entry, colour: str) -> tuple[str, str, str, float]:
-    """Returns the marker of a mean, its colour, what fills it, and its size."""
-    verdict = entry.difference.verdict
-    if verdict == "unclaimed":
-        return "x", colour, colour, 5
-    fill = "white" if verdict == "no difference shown" else colour
-    return ("D", colour, fill, 4.6) if entry.is_control else ("o", colour, fill, 5.6)
 
 
 def _figures(difference: Difference) -> str:
@@ -169,9 +167,7 @@ def _figures(difference: Difference) -> str:
     return f"{formatting.figures(difference)}  {verdict}".replace("-", MINUS)
 
 
-def _legend() -> "list[Line2D]":
-    from matplotlib.lines import Line2D
-
+def _legend() -> list[Line2D]:
     marks = (
         ("o", BLUE, BLUE, "against the baseline"),
         ("D", VERMILION, VERMILION, "against a control"),
