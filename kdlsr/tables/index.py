@@ -6,7 +6,8 @@ is `estimate`'s to say. Nothing here starts a run.
 `python -m kdlsr.tables.index` brings experiments/README.md up to date.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,22 +30,8 @@ SEEDS = 3
 SUSTAINED = 20e12  # floating-point operations per second: assumed, not measured
 # Of one training step, in forward passes: forward, gradient of the inputs, of the weights.
 PASSES = 3
+Cost = tuple[PlannedJob, float | None]  # a run, and its GPU hours where its networks are known
 BEGIN, END = "<!-- index: begin -->", "<!-- index: end -->"
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one run of a one-seed plan stands for in a plan of `SEEDS` seeds.
-
-    Attributes:
-        copies: how many runs: one for a teacher, which all seeds share.
-        hours: GPU hours of one of them; None where its network's MACs are not known.
-        only_teaches: whether no cell is made of it.
-    """
-
-    copies: int
-    hours: float | None
-    only_teaches: bool
 
 
 @dataclass(frozen=True)
@@ -69,47 +56,38 @@ class IndexRow:
 
 def index_rows(tables: Sequence[Table]) -> list[IndexRow]:
     """Returns a row per table and one for all of the papers' tables, whose runs are shared."""
-    shares = {table.name: _shares(table) for table in tables}
-    rows = [_row(t.name, t.shows, shares[t.name].values(), t.run_at) for t in tables]
-    papers = [shares[table.name] for table in tables if table.profile == "paper"]
-    return [*rows, _together(papers)] if len(papers) > 1 else rows
+    costs = {table.name: _costs(table) for table in tables}
+    rows = [_row(t.name, t.shows, costs[t.name].values(), t.run_at) for t in tables]
+    papers = [costs[table.name] for table in tables if table.profile == "paper"]
+    if len(papers) < 2:
+        return rows
+    together: dict[str, Cost] = {}
+    for run_id, cost in itertools.chain.from_iterable(found.items() for found in papers):
+        known = together.get(run_id, cost)
+        # A teacher may be needed to its end by one table and for its first epochs by another.
+        together[run_id] = max(known, cost, key=lambda c: c[1] or 0)
+    return [*rows, _row("together", "profile=paper: each run once", together.values(), {})]
 
 
-def _together(papers: Iterable[Mapping[str, Share]]) -> IndexRow:
-    joined: dict[str, Share] = {}
-    for shares in papers:
-        for run_id, share in shares.items():
-            known = joined.get(run_id, share)
-            # A teacher may be needed to its end by one table and for its first epochs by another.
-            joined[run_id] = max(known, share, key=lambda s: s.hours or 0)
-    return _row("together", "profile=paper: each run once", joined.values(), {})
+def _costs(table: Table) -> dict[str, Cost]:
+    """Plans a table with one seed, and returns what each of its runs costs, by run_id."""
+    setting = read_setting(table.setting)
+    plan = plan_tables([table], Request(profile_named(table.profile), seeds=(0,)))
+    return {job.run.run_id: (job, gpu_hours(job, setting)) for job in plan.jobs}
 
 
-def _row(name: str, shows: str, shares: Iterable[Share], run_at: Mapping[str, str]) -> IndexRow:
-    found = list(shares)
-    known = [s.copies * s.hours for s in found if s.hours is not None]
+def _row(name: str, shows: str, costs: Collection[Cost], run_at: Mapping[str, str]) -> IndexRow:
+    # All seeds share a teacher; of what stands in a cell there is one for each seed.
+    counted = [(1 if job.only_teaches else SEEDS, hours) for job, hours in costs]
+    known = [copies * hours for copies, hours in counted if hours is not None]
     return IndexRow(
         name=name,
         shows=shows,
-        runs=sum(s.copies for s in found),
-        teachers=sum(s.copies for s in found if s.only_teaches),
-        hours=sum(known) if len(known) == len(found) else None,
+        runs=sum(copies for copies, _ in counted),
+        teachers=sum(job.only_teaches for job, _ in costs),
+        hours=sum(known) if len(known) == len(counted) else None,
         run_at=run_at,
     )
-
-
-def _shares(table: Table) -> dict[str, Share]:
-    """Returns what each run of a table stands for, by run_id, from a plan of one seed."""
-    setting = read_setting(table.setting)
-    plan = plan_tables([table], Request(profile_named(table.profile), seeds=(0,)))
-    return {
-        job.run.run_id: Share(
-            copies=1 if job.only_teaches else SEEDS,
-            hours=gpu_hours(job, setting),
-            only_teaches=job.only_teaches,
-        )
-        for job in plan.jobs
-    }
 
 
 def profile_named(name: str) -> Profile:
