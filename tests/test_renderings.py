@@ -37,12 +37,12 @@ from sample_report import (
 
 from kdlsr.reporting import formatting
 from kdlsr.reporting.frame import columns, render_csv, render_json
+from kdlsr.reporting.publish import write_report
 from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.statistics import Difference, Interval, estimate
 from kdlsr.reporting.summary import Report
 from kdlsr.reporting.templating import LATEX, escape_latex
 from kdlsr.reporting.terminal import print_report, shell_lines
-from kdlsr.reporting.write import write_report
 
 REPORTS: list[Callable[[], Report]] = [full_report, one_seed_report, search_report]
 

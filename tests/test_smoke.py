@@ -8,8 +8,8 @@ import pytest
 
 from kdlsr.config.compose import compose_config
 from kdlsr.config.overrides import Overrides
+from kdlsr.reporting.publish import write_report
 from kdlsr.reporting.table_report import report_table
-from kdlsr.reporting.write import write_report
 from kdlsr.runs.execute import checkpoint_of, complete_run
 from kdlsr.runs.executors import Crash, Job, JobFunction
 from kdlsr.runs.session import Session

@@ -2,6 +2,6 @@
 
 `table_report` makes a report of a planned table, `any_runs/` of any runs: each says which cells
 there are, and `summarise` gives those their statistics. `rendering`, `page`, `frame`, `figures/`
-and `terminal` show a report, and `write` writes it. Reads runs and their results; nothing here may
-change a number.
+and `terminal` show a report; `publish` writes, prints and uploads it. Reads runs and their
+results; nothing here may change a number.
 """

@@ -1,4 +1,7 @@
-"""A report where people see it: its files, the terminal, and the tracker that its runs have."""
+"""A report where people see it: its files, the terminal, and the tracker that its runs have.
+
+The files are `outputs/reports/<name>/`: each seen whole or not at all, the page last.
+"""
 
 import re
 from pathlib import Path
@@ -6,10 +9,11 @@ from pathlib import Path
 from rich.console import Console
 
 from kdlsr.config.schema import TrackerConfig
-from kdlsr.reporting.frame import records
+from kdlsr.files import write_whole
+from kdlsr.reporting.frame import records, render_csv, render_json
+from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.summary import Report
 from kdlsr.reporting.terminal import print_report
-from kdlsr.reporting.write import write_report
 from kdlsr.tracking import TrackedRun, open_tracker
 
 
@@ -26,6 +30,38 @@ def publish(console: Console, report: Report, root: Path, tracker: TrackerConfig
     print_report(console, report)
     upload_report(report, tracker, page.parent)
     return page
+
+
+def write_report(report: Report, root: Path) -> Path:
+    """Writes all renderings of a report, and returns the path of its page, index.html.
+
+    Figures of an earlier report of that name that this one does not have are removed.
+
+    Args:
+        report: goes to `reports/<its name>/` below `root`.
+        root: the output folder.
+    """
+    from kdlsr.reporting.figures import draw_figures
+    from kdlsr.reporting.page import render_page
+
+    folder = root / "reports" / report.name
+    texts = {
+        "table.md": render_markdown(report),
+        "table.tex": render_latex(report),
+        "table.csv": render_csv(report),
+        "report.json": render_json(report),
+    }
+    figures = draw_figures(report)
+    page = render_page(report, figures)
+    for name, text in texts.items():
+        write_whole(folder / name, text)
+    for name, image in figures.items():
+        write_whole(folder / name, image)
+    for path in folder.glob("*.png"):
+        if path.name not in figures:
+            path.unlink()
+    write_whole(folder / "index.html", page)
+    return folder / "index.html"
 
 
 def upload_report(report: Report, tracker: TrackerConfig, folder: Path) -> None:

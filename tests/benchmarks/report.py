@@ -26,8 +26,7 @@ from machine import describe
 from turns import finish
 
 from kdlsr.metrics import Metrics
-from kdlsr.reporting.any_runs.baselines import find_baselines
-from kdlsr.reporting.any_runs.choose import filter_runs, gather_cells
+from kdlsr.reporting.any_runs.choose import filter_runs, find_baselines, gather_cells
 from kdlsr.reporting.any_runs.positions import position_cells
 from kdlsr.reporting.figures import draw_figures
 from kdlsr.reporting.frame import render_csv, render_json
