@@ -41,6 +41,7 @@ def report_on(texts: Sequence[str]) -> int:
     from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.any_runs.choices import ReportChoices
     from kdlsr.reporting.any_runs.report import command_of, report_runs
+    from kdlsr.reporting.places import check_place
     from kdlsr.reporting.publish import publish
     from kdlsr.tracking import read_tracker
 
@@ -48,6 +49,7 @@ def report_on(texts: Sequence[str]) -> int:
     read_tracker(tracker.name, tracker.options)
     choices = build(ReportChoices, composed, "")
     folder = relative_to_here(choices.output_dir)
+    check_place(choices.name, "", folder)
     report = report_runs(choices, folder, command_of(texts))
     console = open_screen()
     page = publish(console, report, folder, tracker)

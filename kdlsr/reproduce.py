@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from kdlsr.config import Between, UserError, build
+from kdlsr.config.command_line import shell_command
 from kdlsr.config.compose import compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Override, Overrides
@@ -81,7 +82,7 @@ class CommandLine:
     @property
     def repeated(self) -> str:
         """The command that makes the same report: without the mode and the launcher."""
-        return f"python -m kdlsr.reproduce {self.own.without('mode') + self.runs}"
+        return shell_command("reproduce", (self.own.without("mode") + self.runs).texts())
 
 
 def split_overrides(overrides: Overrides) -> CommandLine:
@@ -162,10 +163,14 @@ def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan
 
 
 def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
+    from kdlsr.reporting.places import check_place, made_from
     from kdlsr.runs.executors import configure_executor
     from kdlsr.tables.launching import carry_out
     from kdlsr.train import train_job
 
+    root = relative_to_here(str(compose_config(line.runs.texts())["output_dir"]))
+    for table in plan.tables:  # before hours of training
+        check_place(table.report_name, made_from(table.table.origin, root), root)
     executor = configure_executor(line.launch + line.runs)
     jobs, layers = len(plan.jobs), len(plan.layers)
     names = ", ".join(table.table.name for table in plan.tables)
@@ -178,6 +183,7 @@ def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
 
 
 def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:
+    from kdlsr.reporting.places import made_from
     from kdlsr.reporting.publish import publish
     from kdlsr.reporting.table_report import report_table
     from kdlsr.tables.launching import states
@@ -186,7 +192,8 @@ def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "
     config = compose_config(line.runs.texts())
     tracker, root = read_tracker_section(config["tracker"]), relative_to_here(config["output_dir"])
     for table in plan.tables:
-        report = report_table(table, found, choices.protocol, line.repeated)
+        origin = made_from(table.table.origin, root)
+        report = report_table(table, found, choices.protocol, line.repeated, origin)
         page = publish(console, report, root, tracker)
         console.print(f"{page}", markup=False, soft_wrap=True)
     return EXIT_OK
@@ -196,15 +203,13 @@ def _print_unfinished(console: "Console", plan: "Plan", outcome: "Outcome") -> i
     """Prints what did not come to its end, why, and how to go on; returns the exit code."""
     from kdlsr.reporting.console import print_unfinished
 
-    for crash in outcome.crashes:
-        console.print(crash, markup=False, style="red", soft_wrap=True)
     left = set(outcome.unfinished)
     unfinished = [
-        (job.run, outcome.states[job.run.run_id], f"python -m kdlsr.train {job.overrides}")
+        (job.run, outcome.states[job.run.run_id], shell_command("train", job.overrides.texts()))
         for job in plan.jobs
         if job.run.run_id in left
     ]
-    print_unfinished(console, unfinished, len(plan.jobs))
+    print_unfinished(console, unfinished, len(plan.jobs), outcome.reasons)
     return EXIT_FAILED if unfinished else EXIT_OK
 
 

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from kdlsr.config import UserError
-from kdlsr.config.command_line import CommandLine, read_command_line
+from kdlsr.config.command_line import CommandLine, read_command_line, shell_command
 from kdlsr.config.compose import compose_config
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, run_entry_point
 from kdlsr.config.overrides import Overrides, SeveralValues
@@ -69,9 +69,10 @@ def _train_one(line: CommandLine) -> int:
     if result:
         print_result(console, run, result)
     else:
+        onwards = shell_command("train", overrides.without("until").texts())
         until, epochs = run.config.until, run.config.schedule.epochs
         console.print(
-            f"{run.run_id}: {until} of {epochs} epochs; without until={until} it goes on",
+            f"{run.run_id}: {until} of {epochs} epochs; this goes on:\n  {onwards}",
             markup=False,
         )
     return EXIT_OK
@@ -97,9 +98,7 @@ def _sweep(line: CommandLine) -> int:
     console = open_screen()
     console.print(f"{len(sweep.runs)} runs")
     sweep.launch(function)
-    for crash in sweep.crashes:
-        console.print(crash, markup=False, style="red", soft_wrap=True)
-    return EXIT_FAILED if print_sweep(console, sweep.runs) else EXIT_OK
+    return EXIT_FAILED if print_sweep(console, sweep.runs, sweep.reasons) else EXIT_OK
 
 
 def _main() -> int:

@@ -244,9 +244,9 @@ def test_baselines_are_the_papers(number: int) -> None:
 
 @pytest.mark.parametrize("name", YUAN)
 def test_runs_are_stated_where_the_paper_states_them(name: str) -> None:
-    table = read_table(name)
-    trained_on_cifar = table.setting.startswith("cifar") and bool(table.cells)
-    assert table.paper_runs == (3 if trained_on_cifar else None)
+    """Over 3 runs: Tables 1, 2 and the CIFAR rows of 4, of which (and of 1) Figure 2's are."""
+    stated = ("table1", "table2", "table4", "figure2")
+    assert read_table(name).paper_runs == (3 if name.split("/")[1] in stated else None)
 
 
 @pytest.mark.parametrize("name", YUAN)

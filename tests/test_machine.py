@@ -1,6 +1,9 @@
 """`auto` becomes what is there; jobs that run at once share the cores."""
 
 import importlib.util
+import os
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 import torch
 
 from kdlsr.config import UserError
-from kdlsr.machine import compiler, device
+from kdlsr.machine import compiler, device, environment
 from kdlsr.machine import cores as machine_cores
 from kdlsr.machine.cores import available_cores, check_threads, default_threads
 from kdlsr.machine.device import computing, resolve_device, resolve_precision
@@ -108,3 +111,24 @@ def test_threads_and_determinism_are_put_back_after_a_run() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_the_commit_is_recorded_without_a_write_to_the_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a file had been touched the index was written, and a full disk left its lock behind."""
+    root = tmp_path / "checkout"
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(root)]
+    (root / "kdlsr" / "machine").mkdir(parents=True)
+    module = root / "kdlsr" / "machine" / "environment.py"
+    module.write_text("")
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(environment, "__file__", str(module))
+    os.utime(module, (1, 1))
+    index = (root / ".git" / "index").read_bytes()
+    commit = environment.describe_environment(CPU, "fp32", 1)["git_commit"]
+    assert re.fullmatch("[0-9a-f]{40}", commit)
+    module.write_text("# changed")
+    assert environment.describe_environment(CPU, "fp32", 1)["git_commit"] == f"{commit}-dirty"
+    assert (root / ".git" / "index").read_bytes() == index

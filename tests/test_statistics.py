@@ -199,6 +199,11 @@ def test_an_unprinted_deviation_is_taken_as_ours() -> None:
     assert found.tolerance == pytest.approx(T_4 * math.sqrt(2 / 3), rel=1e-3)
     assert found == compatibility([70.0, 71.0, 72.0], 71.0, 1.0)
     # The paper's runs are three, however many ours are: sqrt(s^2 / 2 + s^2 / 3), df 2.88.
+    assert found == compatibility([70.0, 71.0, 72.0], 71.0, None, 3)  # taken where none are stated
+    five = compatibility([70.0, 71.0, 72.0], 71.0, 1.0, 5)
+    assert five is not None
+    assert found is not None
+    assert five.tolerance < found.tolerance
     two = compatibility([70.0, 71.0], 70.5, None)
     assert two is not None
     df = (5 / 6) ** 2 / (1 / 4 + 1 / 18)

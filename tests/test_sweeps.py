@@ -1,15 +1,22 @@
 """`-m`: what a sweep stands for, planned before anything starts; and what is printed to copy."""
 
+import errno
+import re
 import shlex
+import subprocess
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from conftest import TINY, environment, train_command
 from rich.console import Console
 
-from kdlsr.config import UserError
+from kdlsr.config import RunFailed, UserError
 from kdlsr.config.command_line import read_command_line
+from kdlsr.config.errors import in_a_line
 from kdlsr.reporting.console import print_sweep
+from kdlsr.runs.executors import Job
+from kdlsr.runs.executors.job import died
 from kdlsr.runs.sweep import SweptRun, plan_sweep
 
 DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
@@ -116,3 +123,69 @@ def test_a_flag_that_is_not_there_is_refused_in_one_line(words: list[str]) -> No
     with pytest.raises(UserError, match="--help says what there is") as refused:
         read_command_line(words)
     assert "\n" not in str(refused.value)
+
+
+def test_the_reason_of_a_failure_reaches_the_summary(
+    tmp_path: Path,
+) -> None:
+    """It was "ended without a result (killed?)" where the disk was full."""
+
+    def full(job: Job) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/mnt/runs/x/owner.json")
+
+    sweep = plan_sweep([*DIGITS, "seed=0,1", f"output_dir={tmp_path}"])
+    sweep.launch(full)
+    printed = StringIO()
+    assert print_sweep(Console(file=printed, width=40), sweep.runs, sweep.reasons) == 2
+    reason = ": /mnt/runs/x/owner.json: No space left on device"
+    assert sum(line.endswith(reason) for line in printed.getvalue().splitlines()) == 2
+
+
+@pytest.mark.parametrize("kilobytes", [0, 4])
+def test_files_that_cannot_grow_are_named_in_the_summary_of_a_sweep(
+    tmp_path: Path, kilobytes: int
+) -> None:
+    """A limit on the size of files stands in for a full disk: it refuses every larger write."""
+    small = [*TINY, "dataset.subset=64", "schedule.epochs=1", "seed=0,1"]
+    command = shlex.join([*train_command("-m", *small)])
+    done = subprocess.run(
+        ["bash", "-c", f"ulimit -f {kilobytes}; {command}"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "killed?" not in done.stdout
+    assert len(re.findall(r"^(?:failed|incomplete): .*: File too large$", done.stdout, re.M)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("no such thing\nat all"), "no such thing"),
+        (RunFailed("the loss is not finite"), "the loss is not finite"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError(5, "Input/output error", "/mnt/x"), "/mnt/x: Input/output error"),
+        (KeyError("x"), "KeyError: 'x'"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_an_error_is_a_line_with_its_reason(error: Exception, line: str) -> None:
+    assert in_a_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("told", "last"),
+    [
+        ("Job 7 has not produced any output (state: FINISHED)\nError stream produced:\n---\nx\n"
+         "OSError: [Errno 28] No space left on device\n", "No space left on device"),
+        ("failed with trace:\nTraceback (most recent call):\n  x\nMemoryError\n", "MemoryError"),
+        ("The worker died unexpectedly.\nIts ids are many.\n", "The worker died unexpectedly."),
+        ("", "RuntimeError"),
+    ],
+)  # fmt: skip
+def test_what_a_dead_process_printed_last_is_its_reason(told: str, last: str) -> None:
+    assert last in died(RuntimeError(told))

@@ -2,12 +2,19 @@
 
 import argparse
 import importlib.metadata
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import kdlsr
-from kdlsr.config.compose import add_config_folder, relative_to_here, show_config
+from kdlsr.config.compose import (
+    add_config_folder,
+    added_config_folder,
+    relative_to_here,
+    show_config,
+)
 from kdlsr.config.errors import UserError
 from kdlsr.config.hydra_door import read_override
 
@@ -59,6 +66,20 @@ def read_command_line(arguments: Sequence[str]) -> CommandLine:
         shows=next((flag for flag, value in shown.items() if value), None),
         helps=typed.help or typed.hydra_help or typed.shell_completion,
     )
+
+
+def shell_command(module: str, words: Iterable[str]) -> str:
+    """Returns a command to be copied: one line, quoted for a shell, with this one's --config-dir.
+
+    Args:
+        module: of kdlsr: `train`.
+        words: overrides and flags.
+    """
+    added, here = added_config_folder(), Path.cwd()
+    flags: list[str] = []
+    if added is not None:
+        flags = ["--config-dir", str(added.relative_to(here) if here in added.parents else added)]
+    return shlex.join(["python", "-m", f"kdlsr.{module}", *flags, *words])
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -14,3 +14,13 @@ class RunFailed(Exception):
 
 class LostRun(RunFailed):
     """A run that another process took over: nothing more of it may be written here."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """Returns what an error says, its first line; its kind too, unless that is in the words."""
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{error.filename}: " if error.filename else ""
+        return f"{named}{error.strerror}"
+    first = next(iter(str(error).strip().splitlines()), "")
+    is_told = isinstance(error, UserError | RunFailed) and first
+    return first if is_told else f"{type(error).__name__}: {first}".rstrip(": ")

@@ -12,6 +12,7 @@ import dataclasses
 import difflib
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from kdlsr.config.errors import UserError
 
 T = TypeVar("T")
 MISSING = "???"  # in a config file: to be set by whoever uses it
+_NAME = r"(?!\.)[\w.+-]+(?: [\w.+-]+)*"
+_FOLDER = re.compile(f"{_NAME}(?:/{_NAME})*")
 KNOWN = 30  # how many names a message lists at most
 
 
@@ -93,6 +96,17 @@ class AtLeast:
 
     def __str__(self) -> str:
         return f"a number of at least {self.low:g}"
+
+
+@dataclass(frozen=True)
+class FolderName:
+    """The name of a report's folder below `reports/`, and nowhere else, on any file system."""
+
+    def allows(self, value: Any) -> bool:
+        return isinstance(value, str) and bool(_FOLDER.fullmatch(value))
+
+    def __str__(self) -> str:
+        return "a folder's name below reports/, of letters, digits and ._-+, and not begun with a ."
 
 
 @dataclass(frozen=True)

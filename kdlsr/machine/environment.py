@@ -40,14 +40,19 @@ def _git_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
+    # Without locks: `git describe --dirty` writes the index, and one killed at that leaves a lock.
+    asked = (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
+        commit, changes = (
+            subprocess.run(
+                ["git", "--no-optional-locks", "-C", str(root), *words],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+            ).stdout.strip()
+            for words in asked
         )
     except (OSError, subprocess.TimeoutExpired):
         return None  # git is not installed, or does not answer: the field is informative only
-    return done.stdout.strip() or None
+    return f"{commit}-dirty" if commit and changes else commit or None

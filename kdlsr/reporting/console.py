@@ -1,6 +1,7 @@
 """The terminal: a run's result, a sweep's cells, and what did not come to its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +14,8 @@ from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import Run
 from kdlsr.runs.result import PROTOCOLS, RunResult
 from kdlsr.runs.sweep import SweptRun
+
+NO_REASONS: Mapping[str, str] = MappingProxyType({})
 
 
 def print_result(console: Console, run: Run, result: RunResult) -> None:
@@ -39,8 +42,16 @@ def _figures(test: Metrics) -> list[str]:
     return [number(test.top1), top5, number(test.nll, 4), number(test.ece, 4)]
 
 
-def print_sweep(console: Console, jobs: Sequence[SweptRun]) -> int:
-    """Prints a sweep's cells, then its unfinished runs; returns how many these are."""
+def print_sweep(
+    console: Console, jobs: Sequence[SweptRun], reasons: Mapping[str, str] = NO_REASONS
+) -> int:
+    """Prints a sweep's cells, then its unfinished runs; returns how many these are.
+
+    Args:
+        console: to print on.
+        jobs: the sweep's.
+        reasons: as for `print_unfinished`.
+    """
     cells: dict[str, list[SweptRun]] = {}
     for job in jobs:
         cells.setdefault(job.run.cell_id, []).append(job)
@@ -58,7 +69,7 @@ def print_sweep(console: Console, jobs: Sequence[SweptRun]) -> int:
         table.add_row(_cell_name(members[0], common), str(len(results)), *values)
     console.print(table)
     unfinished = [(m.run, m.status(), m.command) for m in jobs if m.status() != "complete"]
-    print_unfinished(console, unfinished, len(jobs))
+    print_unfinished(console, unfinished, len(jobs), reasons)
     return len(unfinished)
 
 
@@ -79,7 +90,10 @@ def _mean_and_deviation(results: Sequence[RunResult], protocol: str) -> str:
 
 
 def print_unfinished(
-    console: Console, unfinished: Sequence[tuple[Run, str, str]], count: int
+    console: Console,
+    unfinished: Sequence[tuple[Run, str, str]],
+    count: int,
+    reasons: Mapping[str, str] = NO_REASONS,
 ) -> None:
     """Prints each run that is not complete, the reason, and the command that runs it alone.
 
@@ -87,9 +101,10 @@ def print_unfinished(
         console: to print on.
         unfinished: such runs with their states and commands.
         count: of these and all others.
+        reasons: by run_id, why a job ended badly just now; else what its run has recorded.
     """
     for run, state, command in unfinished:
-        line = f"{state}: {run.run_id}: {_reason(run, state)}"
+        line = f"{state}: {run.run_id}: {reasons.get(run.run_id) or _reason(run, state)}"
         console.print(line, markup=False, style="red", soft_wrap=True)
         if state != "not run":
             console.print(f"  {command}", markup=False, soft_wrap=True)

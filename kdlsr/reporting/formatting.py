@@ -3,9 +3,9 @@
 Plain text only: what a language needs escaped is escaped by its own rendering.
 """
 
-import shlex
 from collections.abc import Iterable, Sequence
 
+from kdlsr.config.command_line import shell_command
 from kdlsr.reporting.statistics import Difference, Estimate, Interval, Verdict
 from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
 
@@ -258,7 +258,7 @@ def heading(*parts: str | None) -> str:
 
 def command_line(overrides: Iterable[str]) -> str:
     """Returns the `kdlsr.train` command of one run, quoted for a shell."""
-    return f"python -m kdlsr.train {shlex.join(overrides)}"
+    return shell_command("train", overrides)
 
 
 def failed_commands(cells: Iterable[CellSummary]) -> list[str]:

@@ -9,6 +9,7 @@ import csv
 import functools
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -85,6 +86,8 @@ _PAPER = {
     "compatibility.tolerance": "the largest difference that is compatible",
     "compatibility.compatible": "true or false",
 }
+# What a spreadsheet would compute; `-` alone is a dash.
+_MEANS_A_FORMULA = re.compile(r"[=@+]|-.")
 _UNNAMED = ("welch.", "compatibility.")  # in the name of a column
 
 
@@ -150,7 +153,8 @@ def _shown(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
-        return formatting.one_line(value)
+        text = formatting.one_line(value)
+        return f"'{text}" if _MEANS_A_FORMULA.match(text) else text
     return "" if value is None else repr(value)
 
 

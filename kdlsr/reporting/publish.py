@@ -11,6 +11,7 @@ from rich.console import Console
 from kdlsr.config.schema import TrackerConfig
 from kdlsr.files import write_whole
 from kdlsr.reporting.frame import records, render_csv, render_json
+from kdlsr.reporting.places import check_place
 from kdlsr.reporting.rendering import render_latex, render_markdown
 from kdlsr.reporting.summary import Report
 from kdlsr.reporting.terminal import print_report
@@ -40,10 +41,14 @@ def write_report(report: Report, root: Path) -> Path:
     Args:
         report: goes to `reports/<its name>/` below `root`.
         root: the output folder.
+
+    Raises:
+        UserError: another table's report is there.
     """
     from kdlsr.reporting.figures import draw_figures
     from kdlsr.reporting.page import render_page
 
+    check_place(report.name, report.made_from, root)
     folder = root / "reports" / report.name
     texts = {
         "table.md": render_markdown(report),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 LEVEL = 0.05
-PAPER_RUNS = 3  # "mean±std over 3 runs" (Yuan et al. 2020)
+PAPER_RUNS = 3  # where a paper does not say; "mean±std over 3 runs" (Yuan et al. 2020)
 LEAST_TOLERANCE = 0.4  # points of accuracy: the papers' own inconsistencies are of that size
 Verdict = Literal["beats", "below", "no difference shown", "unclaimed"]
 Key = TypeVar("Key", bound=Hashable)
@@ -179,20 +179,24 @@ def corrected(family: Mapping[Key, Difference]) -> dict[Key, Difference]:
 
 
 def compatibility(
-    values: Sequence[float], paper: float, paper_deviation: float | None
+    values: Sequence[float],
+    paper: float,
+    paper_deviation: float | None,
+    paper_runs: int | None = None,
 ) -> Compatibility | None:
     """Holds our runs against a paper's mean; None for one run, of which nothing is claimed.
 
     Args:
         values: ours, at the protocol that the paper reports.
         paper: its mean.
-        paper_deviation: its deviation over three runs; None: not printed, ours is taken.
+        paper_deviation: its deviation over its runs; None: not printed, ours is taken.
+        paper_runs: how many those are; None: it does not say, and `PAPER_RUNS` are taken.
     """
     ours = estimate(values)
     if ours.deviation is None:
         return None
     s_paper = ours.deviation if paper_deviation is None else paper_deviation
-    error, df = _standard_error(ours.deviation, ours.n, s_paper, PAPER_RUNS)
+    error, df = _standard_error(ours.deviation, ours.n, s_paper, paper_runs or PAPER_RUNS)
     tolerance = max(LEAST_TOLERANCE, _t(df) * error)
     gap = ours.mean - paper
     # A difference that rounding alone put beyond the tolerance is within it.

@@ -41,9 +41,9 @@ FAMILY = (
     "and p stays below 0.05 after Holm's correction over the {count} differences of this table."
 )
 COMPATIBLE = (
-    "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/3)) at "
-    "best_test, which is what the paper reports; where it prints no deviation, ours stands in, and "
-    "where it does not say over how many runs, three are taken."
+    "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/m)) at "
+    "best_test, which is what the paper reports over m runs; where it prints no deviation, ours "
+    "stands in, and where it does not say over how many runs, three are taken."
 )
 MIXED = "Some runs were made in sessions of different device types, threads or torch versions."
 
@@ -215,7 +215,7 @@ def _target(cell: Cell, *, is_published_size: bool) -> Target | None:
         return cell.target
     ours = list(values_of(cell, "best_test").values())
     paper = cell.target
-    held = compatibility(ours, paper.accuracy, paper.deviation) if ours else None
+    held = compatibility(ours, paper.accuracy, paper.deviation, paper.runs) if ours else None
     return replace(paper, compatibility=held)
 
 

@@ -78,6 +78,7 @@ class Target:
         compatibility: of ours (`best_test`) with it; None where sizes differ (not the paper's
             profile) or nothing is complete.
         note: what else is to be known of it.
+        runs: over how many runs it is; None where the paper does not say.
     """
 
     accuracy: float
@@ -85,6 +86,7 @@ class Target:
     grade: str
     compatibility: Compatibility | None = None
     note: str | None = None
+    runs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,8 @@ class Report:
         data: the data set, its subset and schedule, in words.
         environment: hardware and versions of the runs, one line each, sorted.
         command: what makes this report again.
+        made_from: `experiments/` and the table's name, or a user's own file relative to the
+            output folder; "" for a report on any runs.
         cells: in the table's order.
         caveats: what the reader must know to read the figures right.
         notes: the table's own.
@@ -204,6 +208,7 @@ class Report:
     caveats: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     figure: str | None = None
+    made_from: str = ""
     hand_made: Mapping[str, float] | None = None
     search: Search | None = None
 

@@ -10,10 +10,15 @@ from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.plan import card_of, resolved_config
 from kdlsr.tables.plan import JobState, PlacedCell, PlannedCell, PlannedTable
+from kdlsr.tables.schema import Paper
 
 
 def report_table(
-    planned: PlannedTable, states: Mapping[str, JobState], protocol: str | None, command: str
+    planned: PlannedTable,
+    states: Mapping[str, JobState],
+    protocol: str | None,
+    command: str,
+    made_from: str = "",
 ) -> Report:
     """Returns the report of a table.
 
@@ -22,8 +27,9 @@ def report_table(
         states: of the runs, by run_id.
         protocol: by which differences are judged; None: as `summarise` chooses.
         command: what makes this report again.
+        made_from: where the table is from.
     """
-    cells = [_cell(cell, states) for cell in planned.cells]
+    cells = [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
     found = summarise(cells, protocol, is_published_size=planned.request.is_published_size)
     table, profile = planned.table, planned.request.profile
     runs = [run for cell in planned.cells for run in cell.runs.values()]
@@ -39,12 +45,13 @@ def report_table(
         source=table.source,
         shows=table.shows,
         notes=(*table.notes, *planned.setting.notes),
+        made_from=made_from,
         figure=table.figure,
         hand_made=vars(table.hand_made) if table.hand_made else None,
     )
 
 
-def _cell(cell: PlannedCell, states: Mapping[str, JobState]) -> Cell:
+def _cell(cell: PlannedCell, states: Mapping[str, JobState], paper_runs: int | None) -> Cell:
     cards = [card_of(run, "itself") for run in cell.runs.values()]
     runs = []
     for card, run in zip(cards, cell.runs.values(), strict=True):
@@ -52,12 +59,13 @@ def _cell(cell: PlannedCell, states: Mapping[str, JobState]) -> Cell:
         state = cast(RunState, states[card.run_id])
         overrides = (*cell.overrides.texts(), f"seed={card.seed}")
         runs.append(read_run(card, store_of(run.config).run(card.run_id), state, overrides))
-    paper = cell.paper
     return Cell(
         **{each.name: getattr(cell, each.name) for each in fields(PlacedCell)},
         runs=tuple(runs),
-        target=Target(paper.accuracy, paper.deviation, str(paper.grade), note=paper.note)
-        if paper
-        else None,
+        target=_target(cell.paper, paper_runs) if cell.paper else None,
         teacher_epoch=numbered_epoch(cards[0]) if cards else None,
     )
+
+
+def _target(paper: Paper, runs: int | None) -> Target:
+    return Target(paper.accuracy, paper.deviation, str(paper.grade), note=paper.note, runs=runs)

@@ -143,8 +143,9 @@ def _print_unfinished(console: Console, report: Report) -> None:
                 console, f"{formatting.position(cell)}, {cell.name}: {why}", style="red"
             )
     for command in formatting.failed_commands(report.cells):
-        for line in shell_lines(command, WIDTH - 2):
-            console.print(Text(f"  {line}", overflow="fold"), soft_wrap=False, highlight=False)
+        for line in shell_lines(command, min(console.width, WIDTH) - 2):
+            # A word that is longer than a line stays whole, to be copied.
+            console.print(f"  {line}", markup=False, soft_wrap=True, highlight=False)
 
 
 def shell_lines(command: str, width: int) -> list[str]:

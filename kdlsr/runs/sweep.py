@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from kdlsr.config import UserError
+from kdlsr.config.command_line import shell_command
 from kdlsr.config.compose import compose_config, config_folders
 from kdlsr.config.hydra_door import alternatives
 from kdlsr.config.overrides import Override, Overrides
@@ -39,9 +40,9 @@ class SweptRun:
     def command(self) -> str:
         """The command that makes it alone. A sweep's file needs `-m`, and its rows are merged."""
         if self.overrides.get("sweep") is None:
-            return f"python -m kdlsr.train {self.overrides}"
+            return shell_command("train", self.overrides.texts())
         alone = self.overrides if self.row is None else self.overrides.set("rows", None)
-        return f"python -m kdlsr.train -m {alone}"
+        return shell_command("train", ["-m", *alone.texts()])
 
     def status(self) -> Status:
         """Returns how far the run is, as the store has it."""
@@ -54,18 +55,23 @@ class SweptRun:
 
 @dataclass
 class Sweep:
-    """A sweep's runs, and what the user configured to run them."""
+    """A sweep's runs, and what the user configured to run them.
+
+    Attributes:
+        runs: each once.
+        executor: runs them.
+        reasons: why jobs ended badly, by run_id, as far as their processes could say so.
+    """
 
     runs: list[SweptRun]
     executor: Executor
-    crashes: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     def launch(self, function: JobFunction) -> None:
         """Runs the jobs that are not complete; a job that fails does not stop the others."""
         waiting = {swept.job: swept for swept in self.runs if swept.status() != "complete"}
-        crashes = self.executor.run(function, list(waiting))
-        # What a run itself has recorded of its failure is said where that is read.
-        self.crashes += [str(c) for c in crashes if waiting[c.job].status() != "failed"]
+        for crash in self.executor.run(function, list(waiting)):
+            self.reasons[waiting[crash.job].run.run_id] = crash.reason
 
 
 def plan_sweep(texts: Sequence[str]) -> Sweep:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
+from kdlsr.config.errors import in_a_line
 from kdlsr.files import remove_abandoned, write_json, write_whole
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.folder import RunFolder
@@ -78,11 +79,17 @@ class RunWriter:
         self._json("result.json", result.to_json())
 
     def failure(self, cell_id: str, error: BaseException) -> None:
-        """Marks the run failed, with the reason; a traceback goes into error.txt."""
-        self._text("error.txt", "".join(traceback.format_exception(error)))
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        """Marks the run failed, with the reason; a traceback goes into error.txt.
+
+        A disk that takes neither is no other reason: what is raised stays what went wrong first.
+        """
+        reason = in_a_line(error)
         run_id = self.folder.run_id
-        self.result(RunResult(run_id=run_id, cell_id=cell_id, status="failed", error=reason))
+        try:
+            self._text("error.txt", "".join(traceback.format_exception(error)))
+            self.result(RunResult(run_id=run_id, cell_id=cell_id, status="failed", error=reason))
+        except OSError as refusal:
+            logger.warning("%s: the failure is not recorded: %s", run_id, refusal.strerror)
 
     def clear_failure(self) -> None:
         """Forgets an earlier end that does not count: the run is tried again."""

@@ -16,11 +16,11 @@ class Outcome:
 
     Attributes:
         states: by run_id.
-        crashes: what is known of jobs that ended without a record of why.
+        reasons: why jobs ended badly, by run_id, as far as their processes could say so.
     """
 
     states: dict[str, JobState] = field(default_factory=dict)
-    crashes: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> list[str]:
@@ -49,8 +49,8 @@ def carry_out(
         if ready:
             announce(number, ready)
             jobs = {planned.job: planned for planned in ready}
-            crashes = executor.run(function, list(jobs))
-            outcome.crashes += [str(c) for c in crashes if jobs[c.job].state() != "failed"]
+            for crash in executor.run(function, list(jobs)):
+                outcome.reasons[jobs[crash.job].run.run_id] = crash.reason
     outcome.states = states(plan)
     return outcome
 

@@ -37,7 +37,20 @@ def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
     """
     _check_overrides(request.overrides)
     planned = tuple(Expansion(table, request).planned() for table in tables)
+    _check_names(planned)
     return Plan(planned, _layers(planned))
+
+
+def _check_names(tables: Sequence[PlannedTable]) -> None:
+    """Refuses two tables whose reports would stand in one place."""
+    origins: dict[str, str] = {}
+    for table in tables:
+        name, origin = table.report_name, table.table.origin
+        if origins.setdefault(name, origin) != origin:
+            raise UserError(
+                f"{origins[name]} and {origin} are both called {name}, and so would their reports "
+                "be: rename one, or give it a name: of its own"
+            )
 
 
 def _check_overrides(overrides: Overrides) -> None:

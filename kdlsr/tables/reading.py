@@ -54,27 +54,34 @@ def find_tables(chosen: str | Sequence[str]) -> list[Table]:
     return [read_table(name) for name in found]
 
 
-def read_table(name: str) -> Table:
+def read_table(name: str, through: tuple[str, ...] = ()) -> Table:
     """Reads one file of experiments/, or a user's own, strictly.
 
     Args:
         name: below experiments/ without suffix, or the path of a `*.yaml`.
+        through: the tables whose `cells_from` led here.
 
     Raises:
         UserError: an unknown key, a wrong value, a network that the setting does not have, a
             hyper-parameter that the loss does not have.
     """
     shown = name if name.endswith(SUFFIX) else f"experiments/{name}"
-    table = build(Table, _with_cells(_with_name(name), shown), shown)
+    read = _with_cells(_with_name(name), shown)
+    if "file" in read:
+        raise UserError(f"unknown key {shown}.file")
+    file = str(relative_to_here(name).resolve()) if name.endswith(SUFFIX) else None
+    table = build(Table, read | {"file": file}, shown)
+    if table.origin in through:
+        raise UserError(f"{shown}: cells_from leads back here: {' -> '.join(through)}")
     for index, cell in enumerate(table.cells):
         cell.check(f"{shown}.cells[{index}]")
     if table.cells_from is not None:
-        other = read_table(table.cells_from)
+        other = read_table(table.cells_from, (*through, table.origin))
         table = dataclasses.replace(
             table,
             baselines=other.baselines | table.baselines,
             cells=(*other.cells, *table.cells),
-            paper_runs=other.paper_runs,
+            paper_runs=table.paper_runs or other.paper_runs,
         )
     networks = read_setting(table.setting).networks
     for place, used in _networks_used(table):

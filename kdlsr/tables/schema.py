@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from kdlsr.config import Above, AtLeast, Between, UserError, nearest
+from kdlsr.config import Above, AtLeast, Between, FolderName, UserError, nearest
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 from kdlsr.tables.methods import Role, find_method
 
@@ -197,7 +197,8 @@ class Table:
     """A table or a figure of a paper, or one of ours.
 
     Attributes:
-        name: its path below experiments/, without suffix.
+        name: its path below experiments/, without suffix, and its report's below reports/.
+        file: a user's own; None: of experiments/.
         title, source, shows: what it is, where it is printed, what it is to show; one line each.
         setting: the data set, schedule and networks of its cells.
         grade: of evidence, of the paper's values unless one says otherwise.
@@ -212,12 +213,13 @@ class Table:
         notes: what a reader has to know of its values and rows.
     """
 
-    name: str
+    name: Annotated[str, FolderName()]
     title: str
     source: str
     shows: str
     setting: str
     grade: Grade
+    file: str | None = None
     paper_runs: Annotated[int, AtLeast(1)] | None = None
     baselines: dict[str, Paper | None] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
@@ -227,6 +229,11 @@ class Table:
     profile: str = "paper"
     run_at: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """What no other table has: its file, or its name in experiments/."""
+        return self.file or f"experiments/{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +249,7 @@ class Profile:
         seeds: how many, or which.
     """
 
-    name: str
+    name: Annotated[str, FolderName()]
     means: str
     overrides: Overrides | None = None
     weak: Overrides | None = None

@@ -1,27 +1,14 @@
 """What a user of `kdlsr.report` chooses: `conf/report.yaml`, read and checked."""
 
-import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from kdlsr.config import UserError, nearest
+from kdlsr.config import FolderName, UserError, nearest
 from kdlsr.reporting.summary import MEASURES, TO_TEACHER
 from kdlsr.runs.result import PROTOCOLS
 
 Patterns = str | tuple[str, ...]
 _MEASURES = ("top1", *MEASURES, *TO_TEACHER)
-_FOLDER = re.compile(r"(?!\.)[A-Za-z0-9._-]+(/(?!\.)[A-Za-z0-9._-]+)*")
-
-
-@dataclass(frozen=True)
-class FolderName:
-    """Names below `reports/`, and nowhere else."""
-
-    def allows(self, value: Any) -> bool:
-        return bool(_FOLDER.fullmatch(value))
-
-    def __str__(self) -> str:
-        return "a folder's name below reports/, of letters, digits and ._-"
 
 
 @dataclass(frozen=True, kw_only=True)

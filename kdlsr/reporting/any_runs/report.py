@@ -3,13 +3,13 @@
 Nothing is trained or rendered; the search's choice is made in `search`.
 """
 
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kdlsr.config import UserError
+from kdlsr.config.command_line import shell_command
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import moves_no_number
 from kdlsr.reporting import formatting
@@ -201,4 +201,4 @@ def _note(cell: Cell, against: Differences, measure: str, name: str) -> str | No
 
 def command_of(overrides: Sequence[str]) -> str:
     """Returns the `kdlsr.report` command, quoted for a shell."""
-    return f"python -m kdlsr.report {shlex.join(overrides)}"
+    return shell_command("report", overrides)

@@ -6,12 +6,11 @@ No test figure may enter: the choice must be the same whatever the test set says
 import math
 from collections.abc import Iterator, Sequence
 
-import yaml
-
 from kdlsr.config import UserError
 from kdlsr.config.compose import config_folders
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import moves_no_number
+from kdlsr.config.yaml_file import read_yaml
 from kdlsr.reporting.any_runs.choose import RunsOfCell, differing_keys
 from kdlsr.reporting.formatting import command_line, plural
 from kdlsr.reporting.summary import GridPoint, Search
@@ -157,8 +156,9 @@ def _full_schedule(command: Overrides, pinned: Overrides) -> str | None:
     for folder in config_folders():
         file = folder / "schedule" / f"{command.get('schedule')}.yaml"
         if file.exists():
-            parents = (yaml.safe_load(file.read_text()) or {}).get("defaults", [])
-            named = [str(parent) for parent in parents if parent != "_self_"]
+            parents = read_yaml(file).get("defaults")
+            listed = parents if isinstance(parents, list) else []
+            named = [str(parent) for parent in listed if parent != "_self_"]
             if named:
                 return named[0]
     full = pinned.get("schedule")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kdlsr.config.compose import add_config_folder, added_config_folder, compose_config
+from kdlsr.config.errors import in_a_line
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import RunConfig, read_config
 from kdlsr.machine.interruption import pass_on
@@ -98,8 +99,7 @@ def reason_of_failure(function: JobFunction, job: Job) -> str | None:
         function(job)
     except Exception as error:  # of any kind: the other jobs go on
         pass_on(error)
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return f"{type(error).__name__}: {first}"
+        return in_a_line(error)
     return None
 
 
@@ -111,5 +111,7 @@ def worker_of(function: JobFunction, cores: int | None) -> Worker:
 def died(error: Exception) -> str:
     """Says in one line what an executor says of a dead process in many."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = (lines[-1] if "Traceback" in str(error) else lines[0]) if lines else ""
+    # submitit and Ray pass on what the process printed, the last of it last.
+    has_output = any(mark in str(error) for mark in ("Traceback", "stream produced:"))
+    told = (lines[-1] if has_output else lines[0]) if lines else ""
     return f"a job's process died: {type(error).__name__}: {told}"
