@@ -117,7 +117,7 @@ def has_results(cell: CellSummary) -> bool:
 
 
 def why_incomplete(cell: CellSummary) -> str:
-    """Says what a cell lacks and why; empty for a complete cell."""
+    """Returns what a cell lacks and why; empty for a complete cell."""
     if cell.state == "complete":
         return ""
     if cell.state == "omitted":
@@ -167,7 +167,7 @@ def comparisons(cell: CellSummary) -> list[Comparison]:
 
 
 def answer(cell: CellSummary) -> str:
-    """Says whether the method beats its baseline, and whether it beats its controls."""
+    """Returns whether the method beats its baseline, and whether it beats its controls."""
     if not has_results(cell):
         return why_incomplete(cell)
     answers = []

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kdlsr.config.compose import relative_to_here
-from kdlsr.tables.estimate import epochs_left, known_times
+from kdlsr.tables.estimate import epochs_left, known_times, seconds_of_epoch
 from kdlsr.tables.launching import DONE, states
 from kdlsr.tables.plan import JobState, Plan, PlannedJob
 
@@ -56,7 +56,7 @@ def _seconds_left(plan: Plan, found: States) -> SecondsLeft:
         run = job.run
         if found[run.run_id] not in DONE:
             if run.cell_id not in of_epoch:
-                of_epoch[run.cell_id] = times.of_epoch(run)
+                of_epoch[run.cell_id] = seconds_of_epoch(times, run)
             each = of_epoch[run.cell_id]
             left[run.run_id] = None if each is None else epochs_left(job) * each
     return left

@@ -158,7 +158,7 @@ class Differences:
         return Comparison(other, self.cells[other].name, found) if other and found else None
 
     def why_not(self, cell: Cell, other: str) -> str:
-        """Says why a cell has no difference to another one."""
+        """Returns why a cell has no difference to another one."""
         against = self.cells[other]
         if self._runs[cell.key] == self._runs[other]:
             return f"{against.name}: the very same runs"

@@ -7,7 +7,6 @@ not guessed.
 import json
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from kdlsr.runs.store import Store
 from kdlsr.tables.plan import PlannedJob
 
 Likeness = tuple[str, ...]
+Times = dict[Likeness, list[float]]  # seconds of an epoch, of the runs in a store
 
 
 def _likeness(config: Mapping[str, Any]) -> list[Likeness]:
@@ -35,21 +35,10 @@ def _likeness(config: Mapping[str, Any]) -> list[Likeness]:
     return [(*same, batch_size, taught), (*same, batch_size), same]
 
 
-@dataclass
-class Times:
-    """Seconds per epoch of the runs in a store, by likeness."""
-
-    seconds: dict[Likeness, list[float]] = field(default_factory=dict)
-
-    def of_epoch(self, run: Run) -> float | None:
-        """Returns the seconds of one epoch: the median of the closest likeness there is.
-
-        None where nothing like it was run.
-        """
-        for likeness in _likeness(resolved_config(run)):
-            if likeness in self.seconds:
-                return statistics.median(self.seconds[likeness])
-        return None
+def seconds_of_epoch(times: Times, run: Run) -> float | None:
+    """Returns the median of the closest likeness there is; None where nothing like it was run."""
+    known = (times[likeness] for likeness in _likeness(resolved_config(run)) if likeness in times)
+    return next(map(statistics.median, known), None)
 
 
 def epochs_left(job: PlannedJob) -> int:
@@ -60,12 +49,12 @@ def epochs_left(job: PlannedJob) -> int:
 
 
 def known_times(roots: Iterable[Path]) -> Times:
-    """Reads the times of all runs below some output folders."""
-    times = Times()
+    """Returns the times of all runs below some output folders."""
+    times: Times = {}
     for root in roots:
         for run in Store(root).contents().runs:
             sessions = run.folder.sessions("timing.json")
             epochs = [s for session in sessions for s in session["epoch_seconds"]]
             for likeness in _likeness(run.card.config) if epochs else []:
-                times.seconds.setdefault(likeness, []).append(statistics.median(epochs))
+                times.setdefault(likeness, []).append(statistics.median(epochs))
     return times

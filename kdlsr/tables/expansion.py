@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -203,17 +202,14 @@ class Expansion:
         return max(1, round(published * epochs / self.setting.epochs))
 
     def _runs(self, overrides: Overrides, where: str) -> dict[int, Run]:
-        planned = _planned_run(self._config, overrides, f"{self.table.name}: {where}")
+        try:
+            # As composing all of it would, but without Hydra.
+            config = read_config(overrides.apply_to(self._config))
+            planned = plan_run(config, overrides)
+        except UserError as error:
+            raise UserError(f"{self.table.name}: {where}: {error}") from error
         return {seed: with_seed(planned, seed) for seed in self.request.seeds}
 
 
 def _batch_size(size: int) -> Overrides:
     return Overrides([Override("schedule.batch_size", size)])
-
-
-def _planned_run(base: Mapping[str, Any], overrides: Overrides, where: str) -> Run:
-    """Plans a run from a composed base, as composing all of it would, but without Hydra."""
-    try:
-        return plan_run(read_config(overrides.apply_to(base)), overrides)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error

@@ -40,7 +40,7 @@ def carry_out(
         plan: tables and jobs.
         executor: runs the jobs of one layer and returns when all have ended.
         function: what is done with a job.
-        announce: told the number of a layer and the jobs that are about to start.
+        announce: given the number of a layer and the jobs that are about to start.
     """
     outcome = Outcome()
     for number, layer in enumerate(plan.layers):

@@ -155,13 +155,13 @@ class PlannedJob:
     def job(self) -> Job:
         """What an executor starts.
 
-        The precision is told, for `auto` may mean another one where the job runs.
+        Its precision is stated, for `auto` may mean another one where the job runs.
         """
         until, missing = self.until, self._missing()
         if until is None and missing and _is_complete(self.run):
             until = max(missing)  # only to make an epoch again
-        told = self.overrides.set("precision", self.run.precision)
-        return Job(told, self.keep, until, self.only_teaches)
+        stated = self.overrides.set("precision", self.run.precision)
+        return Job(stated, self.keep, until, self.only_teaches)
 
 
 def _depth(run: Run) -> int:

@@ -12,8 +12,10 @@ from functools import cache, cached_property
 from typing import Any
 
 from kdlsr.config import UserError, nearest
+from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import moves_no_number
 from kdlsr.config.yaml_file import parse_yaml
+from kdlsr.runs.card import RunCard
 from kdlsr.runs.store import StoredRun
 
 # In which the runs of one cell may differ.
@@ -162,6 +164,11 @@ def gather_cells(runs: Iterable[StoredRun]) -> list[RunsOfCell]:
         RunsOfCell(cell_id, tuple(sorted(found, key=lambda r: (r.card.seed, r.card.run_id))))
         for cell_id, found in members.items()
     ]
+
+
+def moving(card: RunCard) -> Overrides:
+    """Returns the overrides that make a run, but for where and how it was made."""
+    return Overrides(o for o in Overrides.parse(card.command) if not moves_no_number(o.key))
 
 
 def differing_keys(cells: Sequence[RunsOfCell]) -> list[str]:

@@ -27,7 +27,7 @@ class Position:
 
 
 def position_cells(cells: Sequence[RunsOfCell], group_by: Sequence[str]) -> dict[str, Position]:
-    """Returns where each cell stands: its row by `group_by`, its name by what else tells it."""
+    """Returns where each cell stands: its row by `group_by`, its name by what else differs."""
     distinguishing = distinguishing_keys(cells)
     several = len({cell.config["dataset.name"] for cell in cells}) > 1
     found = {}
@@ -53,10 +53,10 @@ def position_cells(cells: Sequence[RunsOfCell], group_by: Sequence[str]) -> dict
 
 
 def distinguishing_keys(cells: Sequence[RunsOfCell]) -> dict[str, list[str]]:
-    """Returns, for each cell by its id, the keys by which it is told from the others.
+    """Returns, for each cell by its id, the keys that distinguish it from the others.
 
-    A key of a named section (a loss's tau) tells only cells apart that have the same name
-    there: beside cross-entropy, `loss=kd` says enough.
+    A key of a named section (a loss's tau) distinguishes only cells that have the same name
+    there: beside cross-entropy, `loss=kd` is enough.
     """
     everywhere = set(differing_keys(cells))
     among: dict[tuple[str, Any], set[str]] = {}

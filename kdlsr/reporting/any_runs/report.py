@@ -10,8 +10,7 @@ from typing import Any
 
 from kdlsr.config import UserError
 from kdlsr.config.command_line import shell_command
-from kdlsr.config.overrides import Override, Overrides
-from kdlsr.config.schema import moves_no_number
+from kdlsr.config.overrides import Override
 from kdlsr.reporting import formatting
 from kdlsr.reporting.any_runs import search
 from kdlsr.reporting.any_runs.choices import ReportChoices, read_value, several
@@ -21,6 +20,7 @@ from kdlsr.reporting.any_runs.choose import (
     gather_cells,
     is_of_cell,
     known_key,
+    moving,
     select_runs,
     without_teachers,
 )
@@ -113,9 +113,7 @@ class _Chosen:
             **vars(self.positions[cell.cell_id]),
             kind=kind,
             runs=tuple(
-                read_run(
-                    run.card, run.folder, run.status, (*_command(run.card.command), *self.into)
-                )
+                read_run(run.card, run.folder, run.status, (*moving(run.card).texts(), *self.into))
                 for run in cell.runs
             ),
             baseline_key=self.baselines[cell.cell_id].cell_id if kind == "method" else None,
@@ -174,11 +172,6 @@ def _row_key(key: str, runs: Sequence[StoredRun]) -> str:
     if not is_of_cell(full):
         raise UserError(f"group_by={key}: runs of one cell may differ in it; expected another key")
     return full
-
-
-def _command(command: Sequence[str]) -> list[str]:
-    """Returns the overrides that make a run, but for where and how it was made."""
-    return [o.text for o in Overrides.parse(command) if not moves_no_number(o.key)]
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:

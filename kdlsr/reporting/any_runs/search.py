@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 from kdlsr.config import UserError
 from kdlsr.config.compose import config_folders
 from kdlsr.config.overrides import Override, Overrides
-from kdlsr.config.schema import moves_no_number
 from kdlsr.config.yaml_file import read_yaml
-from kdlsr.reporting.any_runs.choose import RunsOfCell, differing_keys
+from kdlsr.reporting.any_runs.choose import RunsOfCell, differing_keys, moving
 from kdlsr.reporting.formatting import command_line, plural
 from kdlsr.reporting.summary import GridPoint, Search
 from kdlsr.runs.store import StoredRun
@@ -123,9 +122,7 @@ def _best_validation(run: StoredRun) -> float:
 def _full_command(cell: RunsOfCell, into: Sequence[str]) -> str:
     """Returns the command that trains a point for the full schedule, on all training images."""
     pinned = Overrides.from_plain(cell.config["teacher.overrides"], "teacher.overrides")
-    card = cell.complete[0].card
-    command = Overrides(o for o in Overrides.parse(card.command) if not moves_no_number(o.key))
-    command = command.without("seed")
+    command = moving(cell.complete[0].card).without("seed")
     schedule = _full_schedule(command, pinned)
     own: dict[str, object] = {}
     if schedule is not None:

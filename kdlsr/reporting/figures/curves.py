@@ -191,7 +191,7 @@ def shown_label(text: str) -> str:
 
 
 def left_out(count: int, what: str) -> str:
-    """Says that a figure shows a part, and where the rest is."""
+    """Returns that a figure shows a part, and where the rest is."""
     return f"{count:,} more {what} than a figure can hold are with the cells of the page."
 
 
