@@ -43,10 +43,10 @@ def report_on(texts: Sequence[str]) -> int:
     from kdlsr.reporting.any_runs.report import command_of, report_runs
     from kdlsr.reporting.places import check_place
     from kdlsr.reporting.publish import publish
-    from kdlsr.tracking import read_tracker
+    from kdlsr.tracking import check_tracker
 
     tracker = read_tracker_section(composed.pop("tracker"))
-    read_tracker(tracker.name, tracker.options)
+    check_tracker(tracker.name, tracker.options)
     choices = build(ReportChoices, composed, "")
     folder = relative_to_here(choices.output_dir)
     check_place(choices.name, "", folder)

@@ -8,6 +8,7 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 
     end_at_interruption()
 
+import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from kdlsr.runs.executors import Job
     from kdlsr.runs.plan import Run
     from kdlsr.runs.result import RunResult
+    from kdlsr.runs.session import Session
 
 
 def train_job(job: "Job") -> "RunResult | None":
@@ -31,21 +33,19 @@ def train_job(job: "Job") -> "RunResult | None":
     This is the function that an executor calls, in this process or in another one.
     """
     from kdlsr.runs.plan import plan_run
+    from kdlsr.runs.session import Session
 
     run = plan_run(job.config(), job.overrides)
-    return _complete(run, job.cores, "teaching" if job.only_teaches else "itself")
+    return _complete(run, Session(cores=job.cores), "teaching" if job.only_teaches else "itself")
 
 
-def _complete(
-    run: "Run", cores: int | None = None, made_for: "MadeFor" = "itself"
-) -> "RunResult | None":
+def _complete(run: "Run", session: "Session", made_for: "MadeFor" = "itself") -> "RunResult | None":
     """Completes a run, or brings it as far as `until`; returns its result, if it has one."""
     from kdlsr.progress.terminal import TerminalWatcher
     from kdlsr.runs.execute import checkpoint_of, complete_run
-    from kdlsr.runs.session import Session
 
     with TerminalWatcher() as watcher:
-        session = Session(watcher, cores)
+        session = dataclasses.replace(session, watcher=watcher)
         if run.config.until is not None:
             checkpoint_of(run, run.config.until, session, made_for)
             return None
@@ -62,9 +62,10 @@ def _train_one(line: CommandLine) -> int:
     from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.console import print_result
     from kdlsr.runs.plan import plan_run
+    from kdlsr.runs.session import Session
 
     run = plan_run(checked, overrides.without("hydra", "cluster"))
-    result = _complete(run)
+    result = _complete(run, Session(asked_for=run.run_id))
     console = open_screen(soft_wrap=True)
     if result:
         print_result(console, run, result)
@@ -90,11 +91,16 @@ def _sweep(line: CommandLine) -> int:
     from kdlsr.machine.screen import open_screen
     from kdlsr.reporting.console import print_sweep
     from kdlsr.runs.sweep import plan_sweep
+    from kdlsr.tracking import awaits_a_run
 
     # By its own name: an executor that pickles the job finds it in any process.
     from kdlsr.train import train_job as function
 
     sweep = plan_sweep(line.overrides)
+    for swept in sweep.runs:
+        tracker = swept.run.config.tracker
+        if awaits_a_run(tracker.name, tracker.options):
+            raise UserError(f"tracker={tracker.name}: its agent waits for one run; drop -m")
     console = open_screen()
     console.print(f"{len(sweep.runs)} runs")
     sweep.launch(function)

@@ -27,6 +27,8 @@ class LoggedRun:
     name: str = ""
     group: str = ""
     job_type: str = ""
+    sweep_id: str = ""
+    entity: str = ""
     project: str = ""
     tags: list[str] = field(default_factory=list)
     notes: str = ""
@@ -78,6 +80,7 @@ def read_log(file: Path) -> LoggedRun:
 def _take_run(logged: LoggedRun, run: Any) -> None:
     logged.run_id, logged.name, logged.group = run.run_id, run.display_name, run.run_group
     logged.job_type, logged.project = run.job_type, run.project
+    logged.sweep_id, logged.entity = run.sweep_id, run.entity
     logged.tags, logged.notes = list(run.tags), run.notes
     logged.config |= _items(run.config.update)
     logged.started = run.start_time.ToNanoseconds()

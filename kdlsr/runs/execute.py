@@ -25,7 +25,7 @@ from kdlsr.runs.result import RunResult
 from kdlsr.runs.session import Session
 from kdlsr.runs.store import Store
 from kdlsr.runs.teaching import TeacherWeights, start_teaching
-from kdlsr.runs.training_session import TrainingSession
+from kdlsr.runs.training_session import TrainingSession, track_again
 from kdlsr.runs.writer import RunWriter
 from kdlsr.training.checkpoint import (
     DamagedCheckpoint,
@@ -65,6 +65,8 @@ def complete_run(run: Run, session: Session, made_for: MadeFor = "itself") -> Ru
                 _begin(run, writer, made_for, session)
                 return _train_to_the_end(run, writer, session)
     _ask_for(run, folder, made_for, session)
+    if run.run_id == session.asked_for:
+        track_again(run, folder, session)
     result = folder.result()
     assert result is not None
     return result

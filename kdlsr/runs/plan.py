@@ -26,7 +26,7 @@ from kdlsr.models import ModelOption, build_model, check_builds, models
 from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
 from kdlsr.runs.identity import canonical, readable_id
 from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
-from kdlsr.tracking import read_tracker
+from kdlsr.tracking import check_tracker
 from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
@@ -92,7 +92,7 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     model = models.get(config.model.name)
     loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
     _check_teacher_fits(config, loss)
-    read_tracker(config.tracker.name, config.tracker.options)
+    check_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
     check_threads(config.threads)
     if config.compile:

@@ -12,7 +12,9 @@ class Session:
     Attributes:
         watcher: is told what goes on.
         cores: a job's share of the machine; None: all of it.
+        asked_for: the run_id of the one run that the command is for; None: it is for several.
     """
 
     watcher: Watcher = field(default_factory=NobodyWatching)
     cores: int | None = None
+    asked_for: str | None = None

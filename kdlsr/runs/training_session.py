@@ -14,12 +14,13 @@ from kdlsr.data.prepare import Streams
 from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import agreement, mean_kl
 from kdlsr.progress import RunWatch, WatchedRun, watching
+from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run, resolved_config
 from kdlsr.runs.result import PROTOCOLS, AtEpoch, RunResult, TeacherFigures
 from kdlsr.runs.session import Session
 from kdlsr.runs.teaching import Teaching
 from kdlsr.runs.writer import RunWriter
-from kdlsr.tracking import TrackedRun
+from kdlsr.tracking import TrackedRun, awaits_a_run, open_tracker
 from kdlsr.training.checkpoint import (
     DamagedCheckpoint,
     checkpoint_epochs,
@@ -162,15 +163,8 @@ class TrainingSession:
     @contextmanager
     def _watched(self, until: int) -> Iterator[RunWatch]:
         run = self._run
-        tracked = TrackedRun(
-            run_id=run.run_id,
-            cell_id=run.cell_id,
-            job_type=run.config.loss.name,
-            config=resolved_config(run),
-            teacher=run.teacher.name if run.teacher else None,
-        )
         watched = WatchedRun(
-            tracked=tracked,
+            tracked=tracked_run(run, self._session),
             start=len(self._history),
             until=until,
             batch_size=run.config.schedule.batch_size,
@@ -213,3 +207,27 @@ class TrainingSession:
             agreement=agreement(logits, teaching.test_logits),
             kl=mean_kl(teaching.test_logits, logits),
         )
+
+
+def tracked_run(run: Run, session: Session) -> TrackedRun:
+    """Returns a run as a tracker takes it."""
+    return TrackedRun(
+        run_id=run.run_id,
+        cell_id=run.cell_id,
+        job_type=run.config.loss.name,
+        config=resolved_config(run),
+        teacher=run.teacher.name if run.teacher else None,
+        is_asked_for=run.run_id == session.asked_for,
+    )
+
+
+def track_again(run: Run, folder: RunFolder, session: Session) -> None:
+    """Tells a tracker of a complete run that is waiting for one: all that its files say."""
+    config, result = run.config.tracker, folder.result()
+    if result is None or not awaits_a_run(config.name, config.options):
+        return
+    tracked = tracked_run(run, session)
+    with open_tracker(config.name, config.options, tracked, folder.path) as tracker:
+        for record in folder.history():
+            tracker.epoch(record.as_plain())
+        tracker.complete(result.to_json())

@@ -3,13 +3,14 @@
 Nothing about any one tracking service may enter.
 """
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kdlsr.config import Registry, build
+from kdlsr.config import Registry, UserError, build
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class TrackedRun:
         job_type: the loss's name; `report` for a report.
         config: its resolved config, nested plain values.
         teacher: the teacher's run_id, or its path or name where it is no run of ours.
+        is_asked_for: whether it is the one run that a command is for, which a tracking service
+            may have started and wait for.
     """
 
     run_id: str
@@ -29,6 +32,7 @@ class TrackedRun:
     job_type: str
     config: Mapping[str, Any]
     teacher: str | None = None
+    is_asked_for: bool = False
 
 
 class Tracker(Protocol):
@@ -48,7 +52,12 @@ class Tracker(Protocol):
 
 
 class TrackerOptions(Protocol):
-    """A frozen dataclass with the fields of `conf/tracker/<name>.yaml`: what is registered."""
+    """A frozen dataclass with the fields of `conf/tracker/<name>.yaml`: what is registered.
+
+    It may have `package`, the name of what has to be installed for it, and `awaits_a_run`:
+    whether the tracking service started this command, and so is told of the run that was asked
+    for even where that is complete already.
+    """
 
     def open(self, run: TrackedRun, folder: Path) -> AbstractContextManager[Tracker]: ...
 
@@ -63,6 +72,19 @@ def read_tracker(name: str, options: Mapping[str, Any]) -> TrackerOptions:
         UserError: no such tracker, an unknown key, a value that is not possible.
     """
     return build(trackers.get(name), options, "tracker")
+
+
+def check_tracker(name: str, options: Mapping[str, Any]) -> None:
+    """Refuses a tracker that cannot be had here, before anything is trained.
+
+    Raises:
+        UserError: as for `read_tracker`, or its tracking service's package is not installed.
+    """
+    package = getattr(read_tracker(name, options), "package", None)
+    if package is not None and importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"tracker={name}: {package} is not installed; pip install {package}, or tracker=none"
+        )
 
 
 def open_tracker(
@@ -84,6 +106,11 @@ def open_tracker(
         UserError: as for `read_tracker`.
     """
     return read_tracker(name, options).open(run, folder)
+
+
+def awaits_a_run(name: str, options: Mapping[str, Any]) -> bool:
+    """Returns whether a tracking service started this command, and waits for its run."""
+    return bool(getattr(read_tracker(name, options), "awaits_a_run", False))
 
 
 def flatten(values: Mapping[str, Any], separator: str) -> dict[str, Any]:

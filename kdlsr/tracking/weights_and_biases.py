@@ -4,7 +4,6 @@
 none can end or change a run: trouble is one warning line, and training goes on.
 """
 
-import importlib.util
 import logging
 import os
 import sys
@@ -13,11 +12,12 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from kdlsr.config import Above
 from kdlsr.tracking.deadline import NoAnswer, within
 from kdlsr.tracking.tracker import TrackedRun, Tracker, flatten, trackers
+from kdlsr.tracking.wandb_agent import Agent, claim_environment
 
 logger = logging.getLogger("kdlsr")
 
@@ -61,6 +61,7 @@ class WandbOptions:
         timeout: seconds after which W&B is given up, at each call.
     """
 
+    package: ClassVar[str] = "wandb"
     project: str = "kdlsr"
     entity: str | None = None
     mode: Literal["online", "offline", "disabled"] | None = None
@@ -69,8 +70,6 @@ class WandbOptions:
     timeout: Annotated[float, Above(0)] = 60.0
 
     def __post_init__(self) -> None:
-        if importlib.util.find_spec("wandb") is None:
-            raise ValueError("wandb is not installed; pip install wandb, or take tracker=none")
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ValueError(
                 f"project={self.project!r} is not possible; expected 1 to 128 characters"
@@ -79,6 +78,11 @@ class WandbOptions:
         for tag in self.tags:
             if not 1 <= len(tag) <= 64:
                 raise ValueError(f"tag {tag!r} is not possible; expected 1 to 64 characters")
+
+    @property
+    def awaits_a_run(self) -> bool:
+        """Whether an agent of W&B's started this command."""
+        return claim_environment() is not None
 
     def open(self, run: TrackedRun, folder: Path) -> AbstractContextManager[Tracker]:
         return WandbTracker(self, run, folder)
@@ -198,22 +202,26 @@ _NOT_SUMMARISED = ("schema", "run_id", "cell_id", "protocols")
 def start_wandb_run(options: WandbOptions, run: TrackedRun, folder: Path) -> Any:
     """Returns a new W&B run, or the continuation of that which has this run's id.
 
+    The run that an agent waits for has the agent's id, and ours as its name.
     It never asks for a login: without an account, `wandb.init` raises.
     """
     # Else wandb resolves its server's name even offline, to report its own errors.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    agent = claim_environment()
+    if not run.is_asked_for:
+        agent = None
     import wandb
 
     # Silenced for the process, for it is the process's settings that decide about a prompt.
     wandb.setup(settings=wandb.Settings(silent=True))
     folder.mkdir(parents=True, exist_ok=True)
     started = wandb.init(
-        project=options.project,
-        entity=options.entity,
+        project=(agent and agent.project) or options.project,
+        entity=(agent and agent.entity) or options.entity,
         mode=options.mode,
         tags=options.tags,
         notes=options.notes,
-        id=run.run_id,
+        id=agent.run_id if agent else run.run_id,
         name=run.run_id,
         group=run.cell_id,
         job_type=run.job_type,
@@ -221,7 +229,7 @@ def start_wandb_run(options: WandbOptions, run: TrackedRun, folder: Path) -> Any
         dir=str(folder),
         reinit="create_new",  # else a second job would log into the first one's run
         resume="allow",
-        settings=_settings(wandb.Settings, options.timeout),
+        settings=_settings(wandb.Settings, options.timeout, agent),
     )
     started.summary.update(_opening_summary(run, bool(started.resumed)))
     return started
@@ -242,12 +250,13 @@ def _opening_summary(run: TrackedRun, resumed: bool) -> dict[str, Any]:
     return summary
 
 
-def _settings(settings_class: Any, timeout: float) -> Any:
+def _settings(settings_class: Any, timeout: float, agent: Agent | None) -> Any:
     """Returns wandb's settings, without those that the installed version does not have yet."""
     wanted = _QUIET | {
         "init_timeout": timeout,
         "finish_timeout": timeout,
         "finish_timeout_raises": True,
+        **(agent.settings() if agent else {}),
     }
     known = settings_class.model_fields
     return settings_class(**{key: value for key, value in wanted.items() if key in known})
