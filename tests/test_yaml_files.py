@@ -206,3 +206,40 @@ def test_no_command_runs_what_a_folder_says(tmp_path: Path, flags: list[str]) ->
     assert ended.returncode == 2
     assert len(ended.stderr.splitlines()) == 1
     assert not (tmp_path / "was").exists()
+
+
+BAD = {
+    "twice": "title: a\ntitle: b\n",
+    "tab": "title:\n\ta: b\n",
+    "latin": b"title: caf\xe9\n",
+    "bomb": BOMB,
+    "deep": "[" * 150,
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_every_place_of_yaml_has_the_same_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A table, its setting, what its cells are from, and each group of a folder of options."""
+    from kdlsr.tables.reading import read_setting, read_table
+
+    monkeypatch.chdir(tmp_path)
+    content = BAD[name]
+    bad = tmp_path / "bad.yaml"
+    bad.write_bytes(content if isinstance(content, bytes) else content.encode())
+    head = "title: a\nsource: a\nshows: a\ngrade: P\n"
+    (tmp_path / "from.yaml").write_text(f"{head}setting: digits\ncells_from: bad.yaml\n")
+    (tmp_path / "set.yaml").write_text(f"{head}setting: bad.yaml\n")
+    for read, file in ((read_table, "bad"), (read_table, "from"), (read_table, "set")):
+        with pytest.raises(UserError, match=r"bad\.yaml"):
+            read(f"{file}.yaml")
+    with pytest.raises(UserError, match=r"bad\.yaml"):
+        read_setting("bad.yaml")
+    for group in ("loss", "profile", "views", "sweep", "cluster", "hydra/launcher", "teacher"):
+        folder = tmp_path / group.replace("/", "-")
+        (folder / group).mkdir(parents=True)
+        bad_one = folder / group / "bad.yaml"
+        bad_one.write_bytes(bad.read_bytes())
+        with pytest.raises(UserError, match=r"bad\.yaml"):
+            add_config_folder(folder)
