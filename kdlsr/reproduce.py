@@ -147,8 +147,11 @@ def _reproduce(line: CommandLine) -> int:
     if choices.mode == "report":
         return _report_all(console, line, choices, plan)
     outcome = _run_all(console, line, plan)
-    _report_all(console, line, choices, plan)
-    return _print_unfinished(console, plan, outcome)
+    try:
+        _report_all(console, line, choices, plan)
+    finally:  # where the report cannot be written, the reasons are not lost
+        unfinished = _print_unfinished(console, plan, outcome)
+    return unfinished
 
 
 def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan":

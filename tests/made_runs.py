@@ -1,5 +1,8 @@
 """Runs in a store that nobody trained: their cards, and how they ended."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from kdlsr.metrics import Metrics
 from kdlsr.runs.card import MadeFor
 from kdlsr.runs.execute import store_of
@@ -22,8 +25,7 @@ def make_complete(run: Run, top1: float = 50.0, made_for: MadeFor = "itself") ->
     history = [EpochRecord(epoch, 0.1, {"total": 1.0}, None, test) for epoch in epochs]
     chosen = {name: AtEpoch(epoch=len(history), test=test) for name in PROTOCOLS[:2]}
     folder = store_of(run.config).run(run.run_id)
-    with Ownership(folder.path, _nobody) as owner:
-        writer = RunWriter(folder, owner)
+    with written(folder) as writer:
         writer.card(card_of(run, made_for))
         writer.metrics(history)
         writer.result(
@@ -39,11 +41,17 @@ def make_complete(run: Run, top1: float = 50.0, made_for: MadeFor = "itself") ->
     return folder
 
 
+@contextmanager
+def written(folder: RunFolder) -> Iterator[RunWriter]:
+    """Yields what writes into a run's folder, as a run in training would."""
+    with Ownership(folder.path, _nobody) as owner:
+        yield RunWriter(folder, owner)
+
+
 def make_failed(run: Run, error: Exception) -> RunFolder:
     """Stores a run as if it had ended with an error."""
     folder = store_of(run.config).run(run.run_id)
-    with Ownership(folder.path, _nobody) as owner:
-        writer = RunWriter(folder, owner)
+    with written(folder) as writer:
         writer.card(card_of(run, "itself"))
         writer.failure(run.cell_id, error)
     return folder

@@ -85,6 +85,6 @@ def test_another_runs_checkpoint_is_not_read(tmp_path: Path) -> None:
 def test_two_generations_and_the_wanted_epochs_survive_pruning(tmp_path: Path) -> None:
     for epoch in range(1, 8):
         write_checkpoint(checkpoint_path(tmp_path, epoch), {"epoch": epoch})
-    prune(tmp_path, keep=[3])
+    prune(tmp_path, keep=[3], guard=lambda: None)
     assert checkpoint_epochs(tmp_path) == [3, 6, 7]
     assert len(list(tmp_path.iterdir())) == 6  # each with its checksum

@@ -134,7 +134,8 @@ def test_sigterm_ends_all_that_runs_and_the_same_command_goes_on(
     assert again.returncode == 0, again.stdout + again.stderr
     for run, epochs in made.items():
         sessions = json.loads((run / "timing.json").read_text())["sessions"]
-        assert sessions[-1]["from_epoch"] >= epochs
+        # An epoch is in the metrics just before it is in a checkpoint.
+        assert sessions[-1]["from_epoch"] >= epochs - 1
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 import yaml
 from conftest import TINY, environment
+from made_runs import written
 from scipy import stats
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import GROUPS, compose_config
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
-from kdlsr.files import write_json, write_whole
 from kdlsr.report import main, report_on
 from kdlsr.reporting.any_runs.choices import ReportChoices
 from kdlsr.reporting.any_runs.report import report_runs
@@ -31,7 +31,7 @@ from kdlsr.reporting.summary import CellSummary, Report
 from kdlsr.runs.card import MadeFor
 from kdlsr.runs.execute import complete_run
 from kdlsr.runs.folder import RunFolder
-from kdlsr.runs.plan import Run, card_of, plan_run, resolved_config
+from kdlsr.runs.plan import Run, card_of, plan_run
 from kdlsr.runs.result import RunResult
 from kdlsr.runs.session import Session
 from kdlsr.runs.store import Store
@@ -74,8 +74,6 @@ class Runs:
         """Stores a complete run as the trained one; `val`, `test` are its top-1 at every epoch."""
         folder = self.folder(run)
         shutil.copytree(self.trained, folder.path)
-        write_json(folder.path / "run.json", card_of(run, made_for).to_json())
-        write_whole(folder.path / "config.yaml", yaml.safe_dump(resolved_config(run)))
         result = RunFolder(self.trained, self.trained.name).result()
         assert result is not None
         result = replace(
@@ -87,7 +85,9 @@ class Runs:
         )
         if not run.config.dataset.val_fraction:
             result.protocols["best_val"] = None  # type: ignore[index]
-        write_json(folder.path / "result.json", result.to_json())
+        with written(folder) as writer:
+            writer.card(card_of(run, made_for))
+            writer.result(result)
         for split, value in top1.items():
             self.doctor(run, lambda record, s=split, v=value: _with_top1(record, s, v))
         return folder
@@ -102,14 +102,15 @@ class Runs:
             name: at and replace(at, test=tests[at.epoch])
             for name, at in (result.protocols or {}).items()
         }
-        text = "".join(record.to_line() for record in history)
-        write_whole(folder.path / "metrics.jsonl", text)
-        write_json(folder.path / "result.json", replace(result, protocols=protocols).to_json())
+        with written(folder) as writer:
+            writer.metrics(history)
+            writer.result(replace(result, protocols=protocols))
 
     def fail(self, run: Run, error: str) -> None:
         """Makes a run one that failed."""
         failed = RunResult(run_id=run.run_id, cell_id=run.cell_id, status="failed", error=error)
-        write_json(self.folder(run).path / "result.json", failed.to_json())
+        with written(self.folder(run)) as writer:
+            writer.result(failed)
 
     def grid(self, value: Callable[[float, float, int], float]) -> None:
         """Stores a grid of tau x alpha x seeds with these validation figures."""

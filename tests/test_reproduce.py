@@ -11,7 +11,9 @@ from typing import Any
 import processes
 import pytest
 from conftest import environment
+from made_runs import written
 
+from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import RunResult
 
 SETTING = """
@@ -135,7 +137,8 @@ def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Pat
     failed = RunResult(
         run_id=control.name, cell_id="any", status="failed", error="broken on purpose"
     )
-    (control / "result.json").write_text(json.dumps(failed.to_json()))
+    with written(RunFolder(control, control.name)) as writer:
+        writer.result(failed)
     ended = _reproduce(folder, *one, "mode=report")
     assert ended.returncode == 0
     assert "CE x 0.1: failed" in ended.stdout

@@ -5,7 +5,7 @@ bytes, names and checksums, not what a file is about, and imports neither torch 
 `kdlsr.files.download` is imported where it is used: what speaks HTTP is slow to load.
 """
 
-from kdlsr.files.folders import remove_abandoned, remove_folder, whole_folder
+from kdlsr.files.folders import remove_abandoned, remove_files, remove_folder, whole_folder
 from kdlsr.files.locks import locked
 from kdlsr.files.whole import (
     Guard,
@@ -26,6 +26,7 @@ __all__ = [
     "file_digest",
     "locked",
     "remove_abandoned",
+    "remove_files",
     "remove_folder",
     "whole_file",
     "whole_folder",

@@ -4,11 +4,11 @@ import glob
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kdlsr.files.whole import make_folder, sync_folder, temporary_name
+from kdlsr.files.whole import Guard, make_folder, sync_folder, temporary_name
 
 ABANDONED_S = 3600.0  # a temporary file this old belongs to a process that was killed
 
@@ -57,8 +57,37 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(temporary)
 
 
+def remove_files(paths: Iterable[Path], guard: Guard) -> None:
+    """Removes files of one folder, those that are there, in their order.
+
+    They go by a folder of this call's own: a writer that sleeps after it has asked the guard,
+    and whose things are cleared away meanwhile by its successor, removes nothing any more.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    present = [path for path in paths if path.exists()]
+    if not present:
+        guard()
+        return
+    bin_ = temporary_name(present[0])
+    bin_.mkdir()
+    try:
+        guard()
+        for path in present:
+            try:
+                path.rename(bin_ / path.name)
+            except FileNotFoundError:
+                guard()
+    finally:
+        shutil.rmtree(bin_, ignore_errors=True)
+
+
 def remove_abandoned(
-    folder: Path, older_than_s: float = ABANDONED_S, name: str | None = None
+    folder: Path,
+    older_than_s: float = ABANDONED_S,
+    name: str | None = None,
+    guard: Guard = lambda: None,
 ) -> None:
     """Removes what killed processes left in `folder` under temporary names.
 
@@ -67,16 +96,19 @@ def remove_abandoned(
         older_than_s: seconds since it was last written to. A living writer's file is young;
             of a folder only the names in it count, so choose more than one takes to fill.
         name: the one that they were to have; None: any.
+        guard: asked before each is removed.
 
     Raises:
         OSError: the disk refuses.
     """
     meant = "*" if name is None else glob.escape(name)
-    for path in folder.glob(f".{meant}.*-*.tmp"):
+    for path in list(folder.glob(f".{meant}.*-*.tmp")):  # nothing that comes up from now on
         try:
             old = time.time() - path.stat().st_mtime >= older_than_s
         except FileNotFoundError:
             continue  # renamed since it was listed
+        if old:
+            guard()
         if old and path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         elif old:

@@ -84,7 +84,7 @@ def whole_file(path: Path, *, sync: bool = True, guard: Guard | None = None) -> 
                     _sync(file.fileno())
             if guard is not None:
                 guard()
-            temporary.replace(whole.path)  # closed before: the last bytes may find no room
+            _rename(temporary, whole.path, guard)  # closed: the last bytes may find no room
             if sync:
                 sync_folder(path.parent)
         except Exception as error:
@@ -129,6 +129,8 @@ def create_whole(path: Path, content: bytes | str) -> bool:
         _create(temporary, data)
         try:
             os.link(temporary, path)
+        except FileNotFoundError:
+            return False  # cleared away by whoever came first
         except FileExistsError:
             # Over a network the link may be made, the answer lost, and the call repeated.
             if temporary.stat().st_nlink == 1:
@@ -182,6 +184,19 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 # ---------------------------------------------------------------- for this room alone
+
+
+def _rename(temporary: Path, path: Path, guard: Guard | None) -> None:
+    """Gives a file its name, unless it was cleared away since the guard was asked.
+
+    A writer may sleep between the two, and whoever has succeeded it clears away what it left.
+    """
+    try:
+        temporary.replace(path)
+    except FileNotFoundError:
+        if guard is not None:
+            guard()
+        raise
 
 
 def publish(written: Path, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from kdlsr.reporting.summary import RunState, RunSummary
 from kdlsr.runs.card import RunCard
-from kdlsr.runs.folder import DamagedFile, RunFolder, read_bytes
+from kdlsr.runs.folder import DamagedFile, RunFolder
 from kdlsr.training.record import EpochRecord
 
 
@@ -26,20 +26,19 @@ def read_run(
     reading = folder.read()
     fault = reading.fault
     history: tuple[EpochRecord, ...] = ()
-    text = ""
     try:
         history = folder.history()
-        text = (read_bytes(folder.path / "config.yaml") or b"").decode(errors="replace")
     except DamagedFile as error:
         fault = str(error)
+    sessions = folder.sessions("environment.json")
     return RunSummary(
         card=card,
         state=state,
         overrides=tuple(overrides),
-        config=text,
+        config=card.config_text() if folder.path.exists() else "",
         history=history,
         result=reading.result,
-        environment=tuple(map(_environment_line, folder.sessions("environment.json"))),
+        environment=tuple(filter(None, map(_environment_line, sessions))),
         fault=fault,
     )
 
@@ -50,12 +49,16 @@ def numbered_epoch(card: RunCard) -> int | None:
     return epoch if card.teacher and isinstance(epoch, int) else None
 
 
-def _environment_line(session: Mapping[str, Any]) -> str:
-    threads = session["threads"]
+def _environment_line(session: Mapping[str, Any]) -> str | None:
+    """Returns a session's hardware in words; None where its record is damaged."""
+    keys = ("device", "device_type", "threads", "precision", "torch", "kdlsr")
+    if any(key not in session for key in keys):
+        return None
+    device, kind, threads, precision, torch, kdlsr = (session[key] for key in keys)
+    plural = "" if threads == 1 else "s"
     return (
-        f"{session['device']} ({session['device_type']}, {threads} thread"
-        f"{'s' if threads > 1 else ''} a run, {session['precision']}), torch {session['torch']}, "
-        f"kdlsr {session['kdlsr']}"
+        f"{device} ({kind}, {threads} thread{plural} a run, {precision}), torch {torch}, "
+        f"kdlsr {kdlsr}"
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
+import yaml
+
 from kdlsr.config import UserError, build
 from kdlsr.runs.identity import digest_of
 
@@ -89,6 +91,11 @@ class RunCard:
     def to_json(self) -> dict[str, Any]:
         """Returns plain values."""
         return asdict(self)
+
+    def config_text(self) -> str:
+        """Returns its config as YAML, for people to read."""
+        text: str = yaml.safe_dump(dict(self.config), sort_keys=False, default_flow_style=None)
+        return text
 
     @property
     def seed(self) -> int:

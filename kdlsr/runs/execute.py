@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
@@ -32,7 +33,6 @@ from kdlsr.training.checkpoint import (
     checkpoint_epochs,
     checkpoint_path,
     read_checkpoint,
-    remove_checkpoint,
     write_checkpoint,
 )
 
@@ -59,9 +59,9 @@ def complete_run(run: Run, session: Session, made_for: MadeFor = "itself") -> Ru
         UserError: data or a teacher's file cannot be had.
     """
     folder = store_of(run.config).run(run.run_id)
-    if not folder.is_complete():
+    if not folder.is_complete(whole=True):
         with _owning(folder, session) as writer:
-            if not folder.is_complete():  # by whoever was waited for
+            if not folder.is_complete(whole=True):  # by whoever was waited for
                 _begin(run, writer, made_for, session)
                 return _train_to_the_end(run, writer, session)
     _ask_for(run, folder, made_for, session)
@@ -92,12 +92,14 @@ def _owning(folder: RunFolder, session: Session) -> Iterator[RunWriter]:
         )
 
     with Ownership(folder.path, tell) as owner:
-        yield RunWriter(folder, owner)
+        writer = RunWriter(folder, owner)
+        writer.remove_abandoned()
+        yield writer
 
 
 def _begin(run: Run, writer: RunWriter, made_for: MadeFor, session: Session) -> None:
     """Clears what an earlier end left behind, and writes the card."""
-    fault = writer.folder.read().fault
+    fault = writer.folder.read(whole=True).fault
     if fault is not None:
         session.watcher.message(f"{fault}; it is made again")
     writer.clear_failure()
@@ -226,15 +228,10 @@ def _kept(store: Store, run: Run, epoch: int, session: Session) -> Path | None:
     One that a run in training would prune is copied to where epochs are made again: who does not
     own a run does not write into it.
     """
-    path = store.find_checkpoint(run.run_id, epoch)
-    if path is None:
+    found = _first_whole(store, run, epoch, session)
+    if found is None:
         return None
-    try:
-        state = read_checkpoint(path, run.run_id)
-    except DamagedCheckpoint as error:
-        session.watcher.message(f"{error}; it is made again")
-        remove_checkpoint(path)
-        return None
+    path, state = found
     folder, replay = store.run(run.run_id), store.replay(run.run_id)
     if path.parent != folder.checkpoints or folder.is_complete():
         return path
@@ -242,6 +239,17 @@ def _kept(store: Store, run: Run, epoch: int, session: Session) -> Path | None:
     with _owning(replay, session) as writer:
         write_checkpoint(copy, state, guard=writer.owner.check)
     return copy
+
+
+def _first_whole(
+    store: Store, run: Run, epoch: int, session: Session
+) -> tuple[Path, dict[str, Any]] | None:
+    for path in store.checkpoints_after(run.run_id, epoch):
+        try:
+            return path, read_checkpoint(path, run.run_id)
+        except DamagedCheckpoint as error:
+            session.watcher.message(f"{error}; it is not used")
+    return None
 
 
 def _newest_epoch(folder: RunFolder) -> int:

@@ -5,21 +5,24 @@ another run's, is named in one line and counts as not there. Bookkeeping (enviro
 timing.json) never fails a run.
 """
 
+import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kdlsr.config import UserError
 from kdlsr.runs.card import RunCard
+from kdlsr.runs.identity import is_sealed, unsealed
 from kdlsr.runs.result import RunResult, Status
+from kdlsr.training.checkpoint import checkpoint_path
 from kdlsr.training.record import EpochRecord
 
 T = TypeVar("T")
 
 
-class DamagedFile(Exception):
+class DamagedFile(UserError):
     """A file of a run that cannot be what it should be; the text is one line that names it."""
 
 
@@ -69,20 +72,29 @@ class RunFolder:
         values = read_json(self.path / "run.json")
         if values is None:
             return None
-        card = _typed(self.path / "run.json", lambda: RunCard.from_json(values))
+        card = _typed(self.path / "run.json", lambda: RunCard.from_json(unsealed(values)))
         if card.run_id != self.run_id:
             raise DamagedFile(f"{self.path / 'run.json'} is that of {card.run_id}")
+        _check_seal(self.path / "run.json", values)
         return card
 
-    def read(self) -> Reading:
-        """Returns how far the run is, and its result if it can be believed."""
+    def read(self, *, whole: bool = False) -> Reading:
+        """Returns how far the run is, and its result if it can be believed.
+
+        Args:
+            whole: whether test_logits.npz, which no report reads, has to be the run's own, where
+                a checkpoint is left to make it from.
+        """
         path = self.path / "result.json"
         try:
             values = read_json(path)
             if values is None:
                 return Reading("incomplete" if self.path.exists() else "not started")
-            result = _typed(path, lambda: RunResult.from_json(values))
+            result = _typed(path, lambda: RunResult.from_json(unsealed(values)))
             self._check(result)
+            _check_seal(path, values)
+            if whole:
+                self._check_logits(result)
         except DamagedFile as error:
             return Reading("incomplete", fault=str(error))
         return Reading(result.status, result)
@@ -98,18 +110,33 @@ class RunFolder:
         found = self._records(slice(-1, None))
         if not found or (found[0].epoch, found[0].test) != (last.epoch, last.test):
             raise DamagedFile(f"{path} disagrees with the last line of metrics.jsonl")
+        metrics = result.files.get("metrics.jsonl")
+        content = read_bytes(self.path / "metrics.jsonl") or b""
+        if metrics is None or metrics.sha256 != hashlib.sha256(content).hexdigest():
+            raise DamagedFile(f"{self.path / 'metrics.jsonl'} is not what its result is of")
+
+    def _check_logits(self, result: RunResult) -> None:
+        expected, last = result.files.get("test_logits.npz"), result.at("last")
+        if expected is None or last is None:
+            return
+        path = self.path / "test_logits.npz"
+        content = read_bytes(path) or b""
+        made = len(content), hashlib.sha256(content).hexdigest()
+        is_left = checkpoint_path(self.checkpoints, last.epoch).exists()
+        if made != (expected.size, expected.sha256) and is_left:
+            raise DamagedFile(f"{path} is not what its result is of")
 
     def result(self) -> RunResult | None:
         """Returns the result, or the record of a failure; None where there is none to believe."""
         return self.read().result
 
-    def status(self) -> Status:
+    def status(self, *, whole: bool = False) -> Status:
         """Returns whether the run is complete, failed, incomplete, or was never started."""
-        return self.read().status
+        return self.read(whole=whole).status
 
-    def is_complete(self) -> bool:
-        """Whether the run's result counts."""
-        return self.status() == "complete"
+    def is_complete(self, *, whole: bool = False) -> bool:
+        """Whether the run's result counts; `whole` as for `read`."""
+        return self.status(whole=whole) == "complete"
 
     def history(self) -> tuple[EpochRecord, ...]:
         """Returns the lines of metrics.jsonl.
@@ -178,6 +205,11 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(values, dict):
         raise DamagedFile(f"{path} is not what kdlsr writes there")
     return cast(dict[str, Any], values)
+
+
+def _check_seal(path: Path, values: Mapping[str, Any]) -> None:
+    if not is_sealed(values):
+        raise DamagedFile(f"{path} was altered after it was written")
 
 
 def _typed(path: Path, read: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from typing import Any
 
 ID_LENGTH = 80
 HASH_LENGTH = 10
+SEAL, SEAL_LENGTH = "seal", 16
 ABSENT = "absent"
 
 Identity = Mapping[str, Any]
@@ -32,6 +33,21 @@ def readable_id(words: Sequence[str], identity: Identity) -> str:
     """Returns `words` and the identity's digest as one id: `[a-z0-9._-]`, at most 80 characters."""
     text = re.sub(r"[^a-z0-9._-]+", "-", "-".join(words).lower())
     return f"{text[: ID_LENGTH - HASH_LENGTH - 1].rstrip('-.')}-{digest_of(identity)}"
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns plain values with a digest of all of them, `seal`."""
+    return {**values, SEAL: digest_of(values, SEAL_LENGTH)}
+
+
+def is_sealed(values: Mapping[str, Any]) -> bool:
+    """Whether values are, to the last digit, those that were sealed."""
+    return sealed(unsealed(values)) == values
+
+
+def unsealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values without their seal."""
+    return {key: value for key, value in values.items() if key != SEAL}
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,15 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from kdlsr.config import LostRun
-from kdlsr.files import create_whole, write_whole
+from kdlsr.files import create_whole, remove_files, write_whole
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0  # no heartbeat seen for so long: the owner on another machine is gone
@@ -62,7 +63,6 @@ class Ownership:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "Ownership":
-        self._folder.mkdir(parents=True, exist_ok=True)
         told: Holder | None = None
         watch = _Watch()
         while not self._try():
@@ -88,8 +88,8 @@ class Ownership:
         self._stop.set()
         if self._thread:
             self._thread.join()
-        if self._is_ours(current_holder(self._folder)):
-            _owner_file(self._folder, self._number).unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that refuses: that this process is gone tells enough
+            self._leave(self._number)
 
     def check(self) -> None:
         """Verifies that the run is still ours, immediately before anything of it is written.
@@ -106,7 +106,8 @@ class Ownership:
 
     def _try(self, after: int | None = None) -> bool:
         """Creates the next owner file if nobody alive has one; True if it is now ours."""
-        holder = current_holder(self._folder)
+        seen = _holders(self._folder)
+        holder = _highest(seen)
         if after is None and holder is not None and not _has_died(holder):
             return False
         if after is not None and (holder is None or holder.number != after):
@@ -115,15 +116,27 @@ class Ownership:
         if not create_whole(_owner_file(self._folder, number), self._content(0)):
             return False
         others = [h for h in _holders(self._folder) if h.number != number]
-        predecessor = holder.number if holder else 0
-        if any(h.number > predecessor for h in others):
-            # Two came by different ways at the same moment: both step back and try again.
-            _owner_file(self._folder, number).unlink(missing_ok=True)
+        if {h.token for h in others} - {h.token for h in seen}:
+            # Two came by different ways at the same moment, or this one slept on the way, and
+            # numbers were used again: it steps back and tries again.
+            self._leave(number)
             return False
-        for other in others:
-            _owner_file(self._folder, other.number).unlink(missing_ok=True)
+        try:
+            remove_files([_owner_file(self._folder, h.number) for h in others], self.check)
+        except LostRun:
+            return False
         self._number = number
         return True
+
+    def _leave(self, number: int) -> None:
+        """Removes the own file, unless its name is another's by now."""
+
+        def still_ours() -> None:
+            if all(holder.token != self._token for holder in _holders(self._folder)):
+                raise LostRun(self._folder.name)
+
+        with suppress(LostRun):
+            remove_files([_owner_file(self._folder, number)], still_ours)
 
     def _content(self, beat: int) -> str:
         pid = os.getpid()
@@ -166,7 +179,11 @@ class _Watch:
 
 def current_holder(folder: Path) -> Holder | None:
     """Returns who owns the run in `folder`, dead or alive; None if nobody does."""
-    return max(_holders(folder), key=lambda holder: holder.number, default=None)
+    return _highest(_holders(folder))
+
+
+def _highest(holders: Iterable[Holder]) -> Holder | None:
+    return max(holders, key=lambda holder: holder.number, default=None)
 
 
 def living_holder(folder: Path) -> Holder | None:
@@ -182,14 +199,13 @@ def _holders(folder: Path) -> list[Holder]:
         if not name:
             continue
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            found.append(_holder(json.loads(path.read_text()), int(name.group(1))))
         except FileNotFoundError:
             continue  # released between the listing and the reading
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):
             # Being created at this moment, or by one killed in between, on a disk without
-            # hard links; or lost with the power.
-            content = {}
-        found.append(_holder(content, int(name.group(1))))
+            # hard links; or damaged.
+            found.append(_holder({}, int(name.group(1))))
     return found
 
 

@@ -4,7 +4,7 @@ One writer and one reader; no other module digs a key out of a result.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from kdlsr.config import build
@@ -51,6 +51,14 @@ class TeacherFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Vouched:
+    """What a file beside result.json has to be: its SHA-256, and its size in bytes."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """`result.json`: what a run that ended gave, or why it failed.
 
@@ -60,6 +68,7 @@ class RunResult:
         protocols: by name; `best_val` is None without a validation split.
         parameters: how many the network has.
         teacher: None without one.
+        files: by name, what the result belongs to.
         environment: `mixed` where its sessions do not all promise the same bits.
         error: why it failed; None for a complete run.
     """
@@ -72,6 +81,7 @@ class RunResult:
     parameters: int | None = None
     teacher: TeacherFigures | None = None
     environment: Literal["uniform", "mixed"] | None = None
+    files: Mapping[str, Vouched] = field(default_factory=dict)
     error: str | None = None
 
     @classmethod

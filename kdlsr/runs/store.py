@@ -58,13 +58,15 @@ class Store:
         return RunFolder(self.root / "replays" / run_id, run_id)
 
     def find_checkpoint(self, run_id: str, epoch: int) -> Path | None:
-        """Returns a run's checkpoint after `epoch`, kept, recent, best or replayed."""
+        """Returns a run's checkpoint after `epoch`, which may be damaged; None: there is none."""
+        return next(iter(self.checkpoints_after(run_id, epoch)), None)
+
+    def checkpoints_after(self, run_id: str, epoch: int) -> list[Path]:
+        """Returns a run's checkpoints after `epoch`: kept, recent or best, replayed."""
         run, replay = self.run(run_id), self.replay(run_id)
-        for folder in (run.kept, run.checkpoints, replay.kept):
-            path = checkpoint_path(folder, epoch)
-            if path.exists():
-                return path
-        return None
+        folders = (run.kept, run.checkpoints, replay.kept)
+        paths = (checkpoint_path(folder, epoch) for folder in folders)
+        return [path for path in paths if path.exists()]
 
     def contents(self) -> Contents:
         """Reads every run; a damaged or foreign folder, or a copy, costs a line and no more.

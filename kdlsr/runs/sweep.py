@@ -44,9 +44,9 @@ class SweptRun:
         alone = self.overrides if self.row is None else self.overrides.set("rows", None)
         return shell_command("train", ["-m", *alone.texts()])
 
-    def status(self) -> Status:
-        """Returns how far the run is, as the store has it."""
-        return store_of(self.run.config).run(self.run.run_id).status()
+    def status(self, *, whole: bool = False) -> Status:
+        """Returns how far the run is, as the store has it; `whole` as for `RunFolder.read`."""
+        return store_of(self.run.config).run(self.run.run_id).status(whole=whole)
 
     def result(self) -> RunResult | None:
         """Returns the run's result (or the record of its failure), as the store has it."""
@@ -69,7 +69,8 @@ class Sweep:
 
     def launch(self, function: JobFunction) -> None:
         """Runs the jobs that are not complete; a job that fails does not stop the others."""
-        waiting = {swept.job: swept for swept in self.runs if swept.status() != "complete"}
+        # Whole: a run is made ready for years here, not only for the next report.
+        waiting = {s.job: s for s in self.runs if s.status(whole=True) != "complete"}
         for crash in self.executor.run(function, list(waiting)):
             self.reasons[waiting[crash.job].run.run_id] = crash.reason
 

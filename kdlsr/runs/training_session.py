@@ -26,7 +26,6 @@ from kdlsr.training.checkpoint import (
     checkpoint_epochs,
     checkpoint_path,
     read_checkpoint,
-    remove_checkpoint,
 )
 from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import Task, fit, predict
@@ -62,7 +61,6 @@ class TrainingSession:
         self._keep = set(run.config.keep_epochs)
         self._learner = self._build()
         self._history: list[EpochRecord] = []
-        self._writer.remove_abandoned()
         self._go_on()
         self._uniform = self._record_environment()
 
@@ -135,7 +133,7 @@ class TrainingSession:
                 state = read_checkpoint(path, self._run.run_id)
             except DamagedCheckpoint as error:
                 self._session.watcher.message(f"{error}; the checkpoint before it is used")
-                remove_checkpoint(path)
+                self._writer.remove_checkpoint(path)
                 continue
             self._history = self._learner.restore(state)
             line = f"{self._run.run_id} goes on after epoch {len(self._history)}"
@@ -143,7 +141,10 @@ class TrainingSession:
             return
 
     def _save(self) -> None:
-        """Writes the checkpoint of the epoch just completed, then metrics.jsonl."""
+        """Writes metrics.jsonl, then the checkpoint of the epoch just completed.
+
+        In this order a checkpoint that teaches is never ahead of its run's metrics.
+        """
         epoch = len(self._history)
         normalisation = self._streams.train.samples.normalisation
         state = {
@@ -151,9 +152,9 @@ class TrainingSession:
             "run_id": self._run.run_id,
             "normalisation": normalisation.to_state() if normalisation else None,
         }
+        self._writer.metrics(self._history)
         self._writer.checkpoint(state, epoch, keep=epoch in self._keep)
         self._writer.prune_checkpoints(set(self._best().values()))
-        self._writer.metrics(self._history)
 
     def _record_environment(self) -> bool:
         run = self._run

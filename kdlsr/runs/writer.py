@@ -3,29 +3,36 @@
 Every write asks, immediately before it becomes visible, whether this process still owns the run.
 """
 
+import dataclasses
 import io
 import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 
 from kdlsr.config.errors import in_a_line
-from kdlsr.files import remove_abandoned, write_json, write_whole
+from kdlsr.files import file_digest, remove_abandoned, remove_files, write_json, write_whole
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.folder import RunFolder
-from kdlsr.runs.identity import canonical
+from kdlsr.runs.identity import canonical, sealed
 from kdlsr.runs.owner import Ownership
-from kdlsr.runs.result import RunResult
-from kdlsr.training.checkpoint import checkpoint_path, prune, write_checkpoint
+from kdlsr.runs.result import RunResult, Vouched
+from kdlsr.training.checkpoint import (
+    checkpoint_path,
+    prune,
+    remove_checkpoints,
+    write_checkpoint,
+)
 from kdlsr.training.record import EpochRecord
 
 logger = logging.getLogger("kdlsr")
 
+VOUCHED = ("metrics.jsonl", "test_logits.npz")  # by result.json
 # In which two sessions of a run must agree for the same bits to be promised.
 DECISIVE = ("device_type", "threads", "torch")
 
@@ -44,9 +51,8 @@ class RunWriter:
 
     def card(self, card: RunCard) -> None:
         """Writes run.json, and config.yaml for people to read."""
-        text = yaml.safe_dump(dict(card.config), sort_keys=False, default_flow_style=None)
-        self._text("config.yaml", text)
-        self._json("run.json", card.to_json())
+        self._text("config.yaml", card.config_text())
+        self._json("run.json", sealed(card.to_json()))
 
     def metrics(self, history: Sequence[EpochRecord]) -> None:
         """Writes metrics.jsonl, a line per epoch."""
@@ -63,8 +69,11 @@ class RunWriter:
 
     def prune_checkpoints(self, best: set[int]) -> None:
         """Removes all checkpoints but the newest generations, the best, and those kept for good."""
-        self.owner.check()
-        prune(self.folder.checkpoints, best)
+        prune(self.folder.checkpoints, best, self.owner.check)
+
+    def remove_checkpoint(self, path: Path) -> None:
+        """Removes a checkpoint that is of no use."""
+        remove_checkpoints([path], self.owner.check)
 
     def test_logits(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
         """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""
@@ -76,7 +85,13 @@ class RunWriter:
 
     def result(self, result: RunResult) -> None:
         """Writes result.json, which makes the run complete."""
-        self._json("result.json", result.to_json())
+        paths = (self.folder.path / name for name in VOUCHED)
+        files = {
+            path.name: Vouched(sha256=file_digest(path), size=path.stat().st_size)
+            for path in paths
+            if result.status == "complete" and path.exists()
+        }
+        self._json("result.json", sealed(dataclasses.replace(result, files=files).to_json()))
 
     def failure(self, cell_id: str, error: BaseException) -> None:
         """Marks the run failed, with the reason; a traceback goes into error.txt.
@@ -93,15 +108,18 @@ class RunWriter:
 
     def clear_failure(self) -> None:
         """Forgets an earlier end that does not count: the run is tried again."""
-        self.owner.check()
-        (self.folder.path / "result.json").unlink(missing_ok=True)
-        (self.folder.path / "error.txt").unlink(missing_ok=True)
+        files = [self.folder.path / name for name in ("result.json", "error.txt")]
+        remove_files(files, self.owner.check)
 
     def remove_abandoned(self) -> None:
-        """Removes what killed writers of this run left under temporary names."""
+        """Removes what earlier writers of this run left under temporary names.
+
+        One of them may only be asleep: with its files it loses the power to give them names.
+        So this comes before anything of the run is read.
+        """
         self.owner.check()
         for folder in (self.folder.path, self.folder.checkpoints, self.folder.kept):
-            remove_abandoned(folder)
+            remove_abandoned(folder, 0, guard=self.owner.check)
 
     def environment(self, environment: Mapping[str, Any]) -> bool:
         """Adds this session's environment; returns whether all so far promise the same bits."""
@@ -121,7 +139,8 @@ class RunWriter:
         try:
             self._json(name, value)
         except (OSError, ValueError) as error:
-            logger.warning("%s is not written: %s", self.folder.path / name, error)
+            reason = getattr(error, "strerror", None) or error
+            logger.warning("%s is not written: %s", self.folder.path / name, reason)
 
     def _text(self, name: str, text: str) -> None:
         write_whole(self.folder.path / name, text, guard=self.owner.check)

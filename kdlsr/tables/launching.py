@@ -44,7 +44,7 @@ def carry_out(
     """
     outcome = Outcome()
     for number, layer in enumerate(plan.layers):
-        found = states(plan)
+        found = states(plan, whole=True)
         ready = [job for job in layer if found[job.run.run_id] in WILL_RUN]
         if ready:
             announce(number, ready)
@@ -55,13 +55,14 @@ def carry_out(
     return outcome
 
 
-def states(plan: Plan) -> dict[str, JobState]:
+def states(plan: Plan, *, whole: bool = False) -> dict[str, JobState]:
     """Returns how far each job is, by run_id, as the store has it.
 
     *Not needed* is one that only teaches, once all that it taught are complete; *not run* one
-    whose teacher is not there (it failed, or has not been made yet).
+    whose teacher is not there (it failed, or has not been made yet). `whole`: as for
+    `RunFolder.read`, and costs the reading of all logits.
     """
-    found = {job.run.run_id: job.state() for job in plan.jobs}
+    found = {job.run.run_id: job.state(whole=whole) for job in plan.jobs}
     students: dict[str, list[str]] = {}
     for job in plan.jobs:
         if job.teacher is not None:

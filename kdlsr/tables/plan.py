@@ -133,9 +133,9 @@ class PlannedJob:
         """What selects the run, of `kdlsr.train`."""
         return self.run.command
 
-    def state(self) -> JobState:
-        """Returns how far the job is, as the store has it."""
-        status = store_of(self.run.config).run(self.run.run_id).status()
+    def state(self, *, whole: bool = False) -> JobState:
+        """Returns how far the job is, as the store has it; `whole` as for `RunFolder.read`."""
+        status = store_of(self.run.config).run(self.run.run_id).status(whole=whole)
         if self.until is not None and not self._missing():
             return "complete"
         if status == "complete" and self._missing():

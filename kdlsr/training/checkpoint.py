@@ -13,12 +13,13 @@ from typing import Any, cast
 
 import torch
 
-from kdlsr.files import Guard, file_digest, whole_file, write_whole
+from kdlsr.config import UserError
+from kdlsr.files import Guard, file_digest, remove_files, whole_file, write_whole
 
 GENERATIONS = 2  # the newest may be damaged: the one before it is kept too
 
 
-class DamagedCheckpoint(Exception):
+class DamagedCheckpoint(UserError):
     """A checkpoint that is truncated, altered, or was never finished."""
 
 
@@ -64,6 +65,8 @@ def read_checkpoint(path: Path, run_id: str) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{path} is no checkpoint of this version of torch") from error
     if not isinstance(state, dict) or state.get("run_id") != run_id:
         raise DamagedCheckpoint(f"{path} is not a checkpoint of {run_id}")
+    if path != checkpoint_path(path.parent, state.get("epoch", -1)):
+        raise DamagedCheckpoint(f"{path} is not that of this epoch")
     return state
 
 
@@ -85,18 +88,16 @@ def checkpoint_epochs(folder: Path) -> list[int]:
     return sorted(int(name.group(1)) for name in names if name)
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Removes a checkpoint and its checksum."""
-    path.unlink(missing_ok=True)
-    _checksum_path(path).unlink(missing_ok=True)
+def remove_checkpoints(paths: Iterable[Path], guard: Guard) -> None:
+    """Removes checkpoints of one folder with their checksums; `guard` is asked before."""
+    remove_files([file for path in paths for file in (path, _checksum_path(path))], guard)
 
 
-def prune(folder: Path, keep: Iterable[int]) -> None:
+def prune(folder: Path, keep: Iterable[int], guard: Guard) -> None:
     """Removes all checkpoints but the newest generations and the epochs in `keep`."""
     epochs = checkpoint_epochs(folder)
     wanted = set(keep) | set(epochs[-GENERATIONS:])
-    for epoch in set(epochs) - wanted:
-        remove_checkpoint(checkpoint_path(folder, epoch))
+    remove_checkpoints((checkpoint_path(folder, e) for e in epochs if e not in wanted), guard)
 
 
 def _checksum_path(path: Path) -> Path:
