@@ -52,7 +52,7 @@ def _kills(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
 def _kills_at_changes(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
     actions = itertools.cycle([Action.KILL_AFTER, Action.TEAR])
     for scenario in (CE, KD, DE_KD):
-        places = _places(shop.undisturbed(scenario).changes, options)
+        places = range(1, shop.undisturbed(scenario).changes + 1)
         yield (
             f"SIGKILL right after, or amid, every change on the disk, {scenario.name}",
             [
@@ -78,13 +78,13 @@ def _damages(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
                 ]
             yield (
                 f"each file {how}, complete and half-way, {scenario.name}",
-                row[options.seed % options.every :: options.every],
+                row,
             )
 
 
 def _stops(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
     for scenario in (CE, KD, DE_KD):
-        places = _places(shop.count(scenario, VISIBLE), options)
+        places = range(1, shop.count(scenario, VISIBLE) + 1)
         yield (
             f"stopped before every change of a name, succeeded, woken, {scenario.name}",
             [lambda s=scenario, n=n: trials.stopped_and_continued(shop, s, n) for n in places],
@@ -98,7 +98,7 @@ def _refusals(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
             (errno.EIO, ALL, False),
             (errno.EIO, ALL, True),
         ):
-            places = _places(shop.count(scenario, changes), options)
+            places = range(1, shop.count(scenario, changes) + 1)
             said = f"{os.strerror(error)} {'at' if once else 'from'} every change on"
             yield (
                 f"{said}, {scenario.name}",
@@ -113,7 +113,7 @@ def _refusals(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
 
 def _cuts(shop: Workshop, options: argparse.Namespace) -> Iterator[Row]:
     for scenario in (CE, KD, DE_KD):
-        cuts = list(power.cuts_of(shop, scenario))[options.seed % options.every :: options.every]
+        cuts = list(power.cuts_of(shop, scenario))
         yield (
             f"power cut at every instant, {scenario.name}",
             [lambda s=scenario, c=cut: power.after_a_cut(shop, s, c) for cut in cuts],
@@ -130,8 +130,10 @@ KINDS = {
 }
 
 
-def _places(count: int, options: argparse.Namespace) -> range:
-    return range(1 + options.seed % options.every, count + 1, options.every)
+def _every(kind: str, options: argparse.Namespace) -> int:
+    """Returns of how many places one is taken."""
+    found = dict(given.rpartition("=")[::2] for given in options.every)
+    return int(found.get(kind, found.get("", 1)))
 
 
 def _table(rows: list[tuple[str, Outcome]]) -> str:
@@ -169,7 +171,9 @@ def _machine() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--every", type=int, default=1, help="one place of so many")
+    parser.add_argument(
+        "--every", nargs="*", default=[], help="one place of so many: 10, or damaged=10 refused=3"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="trials at once")
     parser.add_argument("--only", choices=KINDS, nargs="*", default=list(KINDS))
@@ -184,8 +188,11 @@ def main() -> int:
             parser.error("no C compiler, or no Linux: nothing can be injected here")
         shop = Workshop(starter, folder)
         for kind in options.only:
-            for name, row in KINDS[kind](shop, options):
-                rows.append((name, _carry_out(name, row, options.jobs, log)))
+            every = 1 if kind == "killed" else _every(kind, options)
+            for title, row in KINDS[kind](shop, options):
+                name = title if every == 1 else f"{title} (1 of {every})"
+                chosen = row[options.seed % every :: every]
+                rows.append((name, _carry_out(name, chosen, options.jobs, log)))
                 head = f"Commit {_commit()}; {_machine()}; `{' '.join(sys.argv)}`; "
                 took = f"{(time.monotonic() - begun) / 60:.0f} minutes.\n\n"
                 options.table.write_text(head + took + _table(rows))
