@@ -1,7 +1,7 @@
 """Every fault at every place: `python tests/faults/long.py --kills 500 --log faults.log`.
 
 Prints what it is at, logs each trial that found something, and writes the table of
-`docs/faults.md` to `--table`. Exits with 1 if anything was found. `--every 10` takes one place of
+all faults to `--table`. Exits with 1 if anything was found. `--every 10` takes one place of
 ten; `--only stopped` one kind of fault. Takes about an hour on two cores.
 """
 

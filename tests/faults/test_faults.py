@@ -1,6 +1,6 @@
 """Faults injected for real, a few of each kind; `long.py` injects them everywhere.
 
-See docs/faults.md for what that found, and for its table.
+Its table of all of them is made by `long.py`; nobody has run that whole yet.
 """
 
 import errno
