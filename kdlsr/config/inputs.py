@@ -94,6 +94,36 @@ class TokenSpec(InputSpec):
         return f"{self.kind}, at most {self.length} of a vocabulary of {self.vocabulary}"
 
 
+@dataclass(frozen=True)
+class TextSpec(InputSpec):
+    """Texts as they are: a network for them brings its own tokenizer (`config/encoding.py`).
+
+    A batch has `input_ids` and `attention_mask`, and `token_type_ids` where the network asks for
+    them: (N, L) each, int64, L at most `length`.
+
+    Attributes:
+        parts: 1: sentences; 2: pairs of sentences.
+        length: tokens of the longest text; what is longer is cut off.
+    """
+
+    parts: int
+    length: int
+
+    kind: ClassVar[str] = "texts"
+
+    @property
+    def normalised_channels(self) -> int:
+        return 0
+
+    def interchangeable(self, other: InputSpec) -> bool:
+        """Length is free: a network is told where a text ends."""
+        return isinstance(other, TextSpec) and self.parts == other.parts
+
+    def __str__(self) -> str:
+        what = "pairs of texts" if self.parts == 2 else self.kind
+        return f"{what} of at most {self.length} tokens"
+
+
 @dataclass(frozen=True, init=False)
 class SpectrogramSpec(ImageSpec):
     """Spectrograms: images of one channel, mel bands by frames; image networks take them."""
