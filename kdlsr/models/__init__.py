@@ -14,6 +14,7 @@ from kdlsr.models.registry import (
     Recipe,
     build_model,
     check_builds,
+    encoder_of,
     models,
     options_without_tensors,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "Recipe",
     "build_model",
     "check_builds",
+    "encoder_of",
     "models",
     "options_without_tensors",
 ]

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kdlsr.config import Registry, UserError, build_call
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
 from kdlsr.machine.memory import total_memory
 
@@ -47,12 +48,15 @@ class ModelOption:
         small: it gains nothing from a second CPU thread.
         without_tensors: options that change what it computes and none of its tensors, so that
             no file of weights tells them.
+        encoder: of a network of texts, what gives its tokenizer: called with those of the
+            network's own options from the config that it has arguments for, by keyword.
     """
 
     build: Builder
     recipe: Recipe = Recipe()
     small: bool = False
     without_tensors: tuple[str, ...] = ()
+    encoder: Callable[..., Encoder] | None = None
 
     @property
     def takes(self) -> tuple[type[InputSpec], ...]:
@@ -70,16 +74,18 @@ def register(
     recipe: Recipe | None = None,
     small: bool = False,
     without_tensors: tuple[str, ...] = (),
+    encoder: Callable[..., Encoder] | None = None,
 ) -> Callable[[B], B]:
     """Returns a decorator that registers a builder function under `name`.
 
     The builder's arguments are keyword-only and typed: `spec: ImageSpec` (or `TokenSpec`: the
     kind of input that the network takes; or several, by `|`), `num_classes: int`, then options
-    with defaults.
+    with defaults. A network of texts (`TextSpec`) brings its `encoder`.
     """
 
     def decorate(build: B) -> B:
-        models.register(name)(ModelOption(build, recipe or Recipe(), small, without_tensors))
+        own = recipe or Recipe()
+        models.register(name)(ModelOption(build, own, small, without_tensors, encoder))
         return build
 
     return decorate
@@ -112,6 +118,29 @@ def build_model(
         giver = f"dataset={dataset}" if dataset else "the data set"
         raise UserError(f"model={name} takes {taken}; {giver} gives {spec}")
     return build_call(model.build, options, "model", spec=spec, num_classes=num_classes)
+
+
+def encoder_of(name: str, options: Mapping[str, Any]) -> Encoder | None:
+    """Returns the tokenizer of a network of texts; None for a network of anything else.
+
+    Args:
+        name: a registered network.
+        options: its own options, as the config has them.
+
+    Raises:
+        UserError: no such network, or its tokenizer cannot be had.
+    """
+    return _encoder_once(name, json.dumps(options))
+
+
+@functools.lru_cache(maxsize=16)
+def _encoder_once(name: str, options: str) -> Encoder | None:
+    make = models.get(name).encoder
+    if make is None:
+        return None
+    known = inspect.signature(make).parameters
+    own = {key: value for key, value in json.loads(options).items() if key in known}
+    return build_call(make, own, "model")
 
 
 def options_without_tensors(name: str, options: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from kdlsr.config import UserError
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.inheritance import teacher_config, teacher_overrides
 from kdlsr.config.overrides import NO_OVERRIDES, Override, Overrides
 from kdlsr.config.schema import RunConfig, as_plain, fields_of_last_bits, read_config
@@ -22,7 +23,7 @@ from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.compiler import check_compiler
 from kdlsr.machine.cores import check_threads
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
-from kdlsr.models import ModelOption, build_model, check_builds, models
+from kdlsr.models import ModelOption, build_model, check_builds, encoder_of, models
 from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
 from kdlsr.runs.identity import canonical, readable_id
 from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
@@ -65,6 +66,11 @@ class Run:
     teacher_run: "Run | None"
     run_id: str = ""
     cell_id: str = ""
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The tokenizer of a network of texts; None for a network of anything else."""
+        return encoder_of(self.config.model.name, self.config.model.options)
 
     def build_model(self) -> torch.nn.Module:
         """Returns the network with freshly drawn weights (torch's global generator)."""
@@ -269,7 +275,7 @@ def identity_of(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     identity: dict[str, Any] = {
         "numerics": NUMERICS,
         "data": data_identity(config.dataset, run.facts),
-        "model": {"name": config.model.name, **config.model.options},
+        "model": _model_identity(run),
         "loss": {"name": config.loss.name, **run.loss.hyper_parameters},
         "schedule": schedule | vars(run.optimisation),
         **{key: getattr(config, key) for key in fields_of_last_bits()},
@@ -281,6 +287,12 @@ def identity_of(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     if with_seeds:
         identity |= {"init_seed": config.init_seed, "data_seed": config.data_seed}
     return identity
+
+
+def _model_identity(run: Run) -> Mapping[str, Any]:
+    config, encoder = run.config.model, run.encoder
+    tokens = {} if encoder is None else {"encoder": encoder.identity}
+    return {"name": config.name, **config.options, **tokens}
 
 
 def _teacher_identity(run: Run, *, with_seeds: bool) -> Mapping[str, Any] | None:
