@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from kdlsr.config import UserError
 from kdlsr.config.encoding import Encoder
 from kdlsr.config.inheritance import teacher_config, teacher_overrides
 from kdlsr.config.overrides import NO_OVERRIDES, Override, Overrides
@@ -23,8 +22,14 @@ from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.compiler import check_compiler
 from kdlsr.machine.cores import check_threads
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
-from kdlsr.models import ModelOption, build_model, check_builds, encoder_of, models
+from kdlsr.models import ModelOption, build_model, encoder_of, models
 from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
+from kdlsr.runs.combinations import (
+    check_epochs,
+    check_network,
+    check_start,
+    check_teacher_fits,
+)
 from kdlsr.runs.identity import canonical, readable_id
 from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
 from kdlsr.tracking import check_tracker
@@ -97,7 +102,7 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     facts = facts_of(config.dataset)
     model = models.get(config.model.name)
     loss = build_loss(config.loss.name, config.loss.options, facts.num_classes)
-    _check_teacher_fits(config, loss)
+    check_teacher_fits(config, loss)
     check_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
     check_threads(config.threads)
@@ -118,9 +123,9 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
         teacher=teacher,
         teacher_run=teacher_run,
     )
-    _check_network(run)
-    _check_epochs(run)
-    _check_start(run)
+    check_network(config, facts)
+    check_epochs(config)
+    check_start(config, teacher)
     cell_id = readable_id(_words(run), identity_of(run, with_seeds=False))
     return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)
 
@@ -159,59 +164,6 @@ def _plan_teacher(
 def _planned_once(config: str, command: Overrides) -> Run:
     """Plans the run of a config given as JSON: students of one teacher plan it once."""
     return plan_run(read_config(json.loads(config)), command)
-
-
-# ---------------------------------------------------------------- what is impossible
-
-
-def _check_teacher_fits(config: RunConfig, loss: Loss) -> None:
-    name, teacher = config.loss.name, config.teacher.name
-    if loss.needs_teacher and teacher == "none":
-        raise UserError(
-            f"loss={name} needs a teacher: add teacher=<any model>, teacher=self or "
-            "teacher=checkpoint"
-        )
-    if config.start == "teacher":
-        if teacher == "none":
-            raise UserError("start=teacher needs a teacher to start from: add teacher=self")
-        return
-    if not loss.needs_teacher and teacher != "none":
-        raise UserError(f"loss={name} uses no teacher: drop teacher={teacher}, or choose loss=kd")
-    if loss.teacher_must_be_self and teacher != "self":
-        raise UserError(
-            f"loss={name} learns from teacher=self only; with teacher={teacher} use loss=kd"
-        )
-
-
-def _check_network(run: Run) -> None:
-    facts, model = run.facts, run.config.model
-    check_builds(
-        model.name,
-        model.options,
-        spec=facts.spec,
-        num_classes=facts.num_classes,
-        dataset=run.config.dataset.name,
-    )
-
-
-def _check_epochs(run: Run) -> None:
-    epochs = run.config.schedule.epochs
-    for kept in run.config.keep_epochs:
-        if kept > epochs:
-            raise UserError(f"keep_epochs has {kept}; the run has {epochs} epochs")
-    if run.config.until is not None and run.config.until > epochs:
-        raise UserError(f"until={run.config.until}: the run has {epochs} epochs")
-
-
-def _check_start(run: Run) -> None:
-    """Refuses weights of another network to start from."""
-    if run.config.start == "scratch":
-        return
-    if run.teacher is None or run.teacher.network != run.config.model:
-        raise UserError(
-            f"start=teacher: teacher={run.config.teacher.name} is another network than the "
-            "student; use teacher=self"
-        )
 
 
 # ---------------------------------------------------------------- identity
