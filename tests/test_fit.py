@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from kdlsr.config import RunFailed
 from kdlsr.config.compose import compose_config
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.config.schema import ScheduleConfig, read_config
+from kdlsr.config.schedule import ScheduleConfig
+from kdlsr.config.schema import read_config
 from kdlsr.data import Images
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.data.recipe import read_recipe
@@ -73,7 +74,7 @@ def test_training_equals_a_plain_loop_of_torch() -> None:
         batches = list(task.train.epoch(epoch))
         for step, batch in enumerate(batches):
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(SCHEDULE, base, epoch, (step + 1) / len(batches))
+                group["lr"] = learning_rate(SCHEDULE, base, epoch, step, len(batches))
             optimizer.zero_grad()
             F.cross_entropy(plain(batch.inputs), batch.labels).backward()
             optimizer.step()

@@ -1,13 +1,17 @@
 """The learning rate of every step, and what `auto` and null mean for the optimiser."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
-from kdlsr.config.schema import ScheduleConfig, read_config
+from kdlsr.config.schedule import ScheduleConfig
+from kdlsr.config.schema import read_config
 from kdlsr.models import Recipe
+from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import (
     Optimisation,
     build_optimizer,
@@ -24,7 +28,7 @@ def _schedule(name: str) -> ScheduleConfig:
 
 def test_cifar200_follows_the_papers_milestones() -> None:
     schedule = _schedule("cifar200")
-    rates = [learning_rate(schedule, 0.1, epoch, 1.0) for epoch in range(200)]
+    rates = [learning_rate(schedule, 0.1, epoch, 0, 1) for epoch in range(200)]
     assert rates[0] == pytest.approx(0.1)  # the warm-up's last step
     for start, end, rate in ((1, 60, 0.1), (60, 120, 0.02), (120, 160, 0.004), (160, 200, 0.0008)):
         assert rates[start:end] == pytest.approx([rate] * (end - start))
@@ -33,15 +37,15 @@ def test_cifar200_follows_the_papers_milestones() -> None:
 def test_warm_up_rises_linearly_over_the_steps_of_the_first_epoch() -> None:
     schedule = _schedule("cifar200")
     steps = 391
-    rates = [learning_rate(schedule, 0.1, 0, (m + 1) / steps) for m in range(steps)]
+    rates = [learning_rate(schedule, 0.1, 0, m, steps) for m in range(steps)]
     assert rates == pytest.approx([0.1 * (m + 1) / steps for m in range(steps)])
-    assert learning_rate(schedule, 0.1, 1, 1 / steps) == pytest.approx(0.1)
+    assert learning_rate(schedule, 0.1, 1, 0, steps) == pytest.approx(0.1)
 
 
 def test_the_search_schedule_is_the_beginning_of_the_full_one() -> None:
     full, search = _schedule("cifar200"), _schedule("search70")
     for epoch in range(70):
-        assert learning_rate(search, 0.1, epoch, 0.5) == learning_rate(full, 0.1, epoch, 0.5)
+        assert learning_rate(search, 0.1, epoch, 0, 2) == learning_rate(full, 0.1, epoch, 0, 2)
     assert search.epochs == 70
 
 
@@ -52,7 +56,7 @@ def test_papers_schedules_scale_with_the_batch() -> None:
     group = optimizer.param_groups[0]
     assert group["lr"] == pytest.approx(0.1 * 512 / 256)
     assert group["weight_decay"] == pytest.approx(1e-4)
-    assert learning_rate(imagenet, 1.0, 30, 0.5) == pytest.approx(0.1)
+    assert learning_rate(imagenet, 1.0, 30, 0, 2) == pytest.approx(0.1)
     assert _schedule("tiny200").gamma == 0.1
 
 
@@ -100,9 +104,72 @@ def test_sgd_equals_the_textbooks_update() -> None:
 def test_what_a_loss_learns_has_the_networks_rate_and_no_decay() -> None:
     schedule, state = ScheduleConfig(epochs=1), nn.Module()
     state.tau = nn.Parameter(torch.ones(()))
-    for name in ("sgd", "adam", "adamw"):
+    for name in ("sgd", "adam", "adamw", "lamb"):
         chosen = Optimisation(name, lr=0.1, weight_decay=0.3)
-        network, learned = build_optimizer(nn.Linear(2, 2), chosen, schedule, state).param_groups
+        groups = build_optimizer(nn.Linear(2, 2), chosen, schedule, state).param_groups
+        network, learned = groups[0], groups[-1]
         assert [p.shape for p in learned["params"]] == [torch.Size()]
         assert (network["weight_decay"], learned["weight_decay"]) == (0.3, 0.0)
         assert network["lr"] == learned["lr"]
+
+
+def test_a_line_of_glues_rises_a_tenth_of_the_steps_and_ends_one_step_after_the_last() -> None:
+    schedule = _schedule("glue3")
+    assert (schedule.epochs, schedule.warmup_epochs, schedule.clip_norm) == (3, 0.3, 1.0)
+    steps, warm, total = 10, 3, 30
+    rates = [learning_rate(schedule, 2.0, t // steps, t % steps, steps) for t in range(total)]
+    rising = [2.0 * (t + 1) / warm for t in range(warm)]
+    falling = [2.0 * (total - t) / (total - warm) for t in range(warm, total)]
+    assert rates == pytest.approx(rising + falling)
+    assert max(rates) == rates[warm] == 2.0
+    assert rates[-1] == pytest.approx(2.0 / 27)
+
+
+def test_a_line_without_a_warm_up_begins_at_the_full_rate() -> None:
+    schedule = ScheduleConfig(epochs=2, decay="linear")
+    rates = [learning_rate(schedule, 1.0, t // 4, t % 4, 4) for t in range(8)]
+    assert rates == pytest.approx([(8 - t) / 8 for t in range(8)])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"decay": "linear", "milestones": (1,)}, r"add schedule\.milestones=\[\]"),
+        ({"decay": "linear", "warmup_epochs": 2.5}, r"warmup_epochs=2\.5 to be below epochs=2"),
+    ],
+)
+def test_an_impossible_line_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScheduleConfig(epochs=2, **fields)
+
+
+def test_adamw_decays_matrices_alone_and_equals_its_own_formula() -> None:
+    schedule = ScheduleConfig(epochs=1, batch_size=32, lr_batch_size=32, optimizer="adamw", lr=0.1)
+    model = nn.Linear(1, 1)
+    chosen = Optimisation("adamw", lr=0.1, weight_decay=0.5)
+    optimizer = build_optimizer(model, chosen, schedule)
+    assert type(optimizer) is torch.optim.AdamW
+    start = [p.item() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 0.25)
+    optimizer.step()
+    # Bias-corrected, the first step is lr x the gradient's sign; decay is apart from it.
+    assert model.weight.item() == pytest.approx(start[0] * (1 - 0.1 * 0.5) - 0.1, rel=1e-5)
+    assert model.bias.item() == pytest.approx(start[1] - 0.1, rel=1e-5)
+
+
+def test_a_model_may_have_adamw_as_its_own() -> None:
+    own = Recipe("adamw", lr=5e-5, weight_decay=0.01)
+    assert resolve_optimisation(_schedule("glue3"), own) == Optimisation("adamw", 5e-5, 0.01)
+
+
+@pytest.mark.parametrize("norm", [None, 0.5, 1e6])
+def test_a_gradient_is_clipped_to_the_norm(norm: float | None) -> None:
+    schedule = ScheduleConfig(epochs=1, batch_size=128, clip_norm=norm, momentum=0.0)
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = build_optimizer(model, Optimisation("sgd", 1.0, 0.0), schedule)
+    learner = Learner(model, optimizer, schedule, "fp32", torch.device("cpu"))
+    learner.update((model.weight * torch.tensor([3.0, 4.0])).sum())  # a gradient of norm 5
+    factor = min(1.0, norm / 5) if norm else 1.0
+    assert model.weight[0].tolist() == pytest.approx([-3 * factor, -4 * factor], rel=1e-5)

@@ -10,7 +10,7 @@ from kdlsr.config.compose import compose_config
 from kdlsr.config.inputs import SpectrogramSpec
 from kdlsr.config.schema import as_plain, read_config
 from kdlsr.data.normalisation import check_normalisation
-from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.plan import Run, identity_of, plan_run
 from kdlsr.teachers.kinds.checkpoint import FileTeacher
 
 HERE = Path(__file__).parent
@@ -43,6 +43,10 @@ MOVES_NUMBERS = [
     ["schedule.lr=0.05"],
     ["schedule.milestones=[3]"],
     ["schedule.optimizer=adam", "schedule.lr=0.1"],
+    ["schedule.optimizer=adamw", "schedule.lr=0.1"],
+    ["schedule.decay=linear", "schedule.milestones=[]"],
+    ["schedule.warmup_epochs=0.5"],
+    ["schedule.clip_norm=1"],
     ["dataset.views=none"],
     ["dataset.val_fraction=0.1"],
     ["dataset.val_fraction=0.1", "dataset.split_seed=1"],
@@ -111,9 +115,35 @@ def test_a_run_id_is_readable_short_and_safe() -> None:
         assert re.fullmatch(r"[a-z0-9._-]{1,80}", name)
 
 
-def test_a_known_identity_stays_what_it_is() -> None:
+@pytest.mark.parametrize(
+    ("overrides", "run_id"),
+    [
+        ([], "digits-resnet8-ce-s0-2d6230dcd2"),
+        (
+            ["schedule=imagenet90", "dataset=cifar10", "model=plain_cnn"],
+            "cifar10-plain_cnn-ce-s0-dd1ada29c1",
+        ),
+        (
+            ["schedule=tiny200", "schedule.optimizer=lamb", "schedule.lr=0.01"],
+            "digits-resnet8-ce-s0-7dfe73b7e8",
+        ),
+        (
+            ["schedule=short10", "loss=kd", "teacher=resnet20"],
+            "digits-resnet8-kd-from-resnet20-s0-737c9f8949",
+        ),
+    ],
+)
+def test_a_known_identity_stays_what_it_is(overrides: list[str], run_id: str) -> None:
     """Changing it orphans every run on users' disks: raise NUMERICS if that is meant."""
-    assert plan().run_id == "digits-resnet8-ce-s0-2d6230dcd2"
+    assert plan(*overrides).run_id == run_id
+
+
+def test_fields_younger_than_runs_that_are_there_are_named_only_where_they_are_set() -> None:
+    younger = {"decay", "clip_norm"}
+    assert not younger & set(identity_of(plan(), with_seeds=False)["schedule"])
+    line = plan("schedule.decay=linear", "schedule.milestones=[]", "schedule.clip_norm=1")
+    assert younger <= set(identity_of(line, with_seeds=False)["schedule"])
+    assert plan("schedule.warmup_epochs=1.0").run_id == plan().run_id
 
 
 def test_students_of_all_seeds_share_one_teacher() -> None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
 from kdlsr.config.errors import UserError
-from kdlsr.config.fields import Above, AtLeast, Between, build
+from kdlsr.config.fields import AtLeast, Between, build
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
+from kdlsr.config.schedule import ScheduleConfig
 
 Options = Mapping[str, Any]
 ListedStep = str | Mapping[str, Options]  # of a recipe of views: a step's name, or with options
@@ -95,54 +96,6 @@ class LossConfig:
 
     name: str
     options: Options = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class SgdConfig:
-    """What a network trained by SGD gets where `schedule.lr` or `.weight_decay` is null."""
-
-    lr: Annotated[float, Above(0)] = 0.1
-    weight_decay: Annotated[float, AtLeast(0)] = 5e-4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """How long and by what steps a network is trained.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        optimizer: `auto` (the model's own: SGD, or Adam for plain_cnn), `sgd`, `adam`, or
-            any name of timm's.
-        lr: at a batch of `lr_batch_size` images; null: `sgd.lr`, or the model's own recipe.
-        weight_decay: null likewise.
-        sgd: the two defaults of SGD.
-        lr_batch_size: lr is scaled by batch_size / lr_batch_size.
-        momentum: of SGD.
-        nesterov: of SGD.
-        milestones: epochs after which the rate is multiplied by gamma.
-        gamma: factor at each milestone.
-        warmup_epochs: epochs over which the rate rises linearly from 0, step by step.
-    """
-
-    epochs: Annotated[int, AtLeast(1)]
-    batch_size: Annotated[int, AtLeast(2)] = 128
-    optimizer: str = "auto"
-    lr: Annotated[float, Above(0)] | None = None
-    weight_decay: Annotated[float, AtLeast(0)] | None = None
-    sgd: SgdConfig = SgdConfig()
-    lr_batch_size: Annotated[int, AtLeast(1)] = 128
-    momentum: Annotated[float, Between(0, 1, open_high=True)] = 0.9
-    nesterov: bool = False
-    milestones: tuple[Annotated[int, AtLeast(0)], ...] = ()
-    gamma: Annotated[float, Between(0, 1, open_low=True)] = 0.2
-    warmup_epochs: Annotated[int, AtLeast(0)] = 0
-
-    def __post_init__(self) -> None:
-        if list(self.milestones) != sorted(set(self.milestones)):
-            raise ValueError(f"milestones must rise, not {list(self.milestones)}")
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

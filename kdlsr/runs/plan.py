@@ -15,7 +15,12 @@ import torch
 from kdlsr.config.encoding import Encoder
 from kdlsr.config.inheritance import teacher_config, teacher_overrides
 from kdlsr.config.overrides import NO_OVERRIDES, Override, Overrides
-from kdlsr.config.schema import RunConfig, as_plain, fields_of_last_bits, read_config
+from kdlsr.config.schema import (
+    RunConfig,
+    as_plain,
+    fields_of_last_bits,
+    read_config,
+)
 from kdlsr.data import Facts
 from kdlsr.data.prepare import data_identity, facts_of
 from kdlsr.losses import Loss, build_loss
@@ -33,7 +38,7 @@ from kdlsr.runs.combinations import (
 from kdlsr.runs.identity import canonical, readable_id
 from kdlsr.teachers.teacher import Student, Teacher, decide_teacher
 from kdlsr.tracking import check_tracker
-from kdlsr.training.optimisation import Optimisation, resolve_optimisation
+from kdlsr.training.optimisation import Optimisation, resolve_optimisation, schedule_identity
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
@@ -221,15 +226,12 @@ def _words(run: Run) -> list[str]:
 def identity_of(run: Run, *, with_seeds: bool) -> dict[str, Any]:
     """Returns all that is meant to move a run's numbers, and nothing else."""
     config = run.config
-    schedule = dataclasses.asdict(config.schedule)
-    for resolved in ("optimizer", "lr", "weight_decay", "sgd"):
-        del schedule[resolved]
     identity: dict[str, Any] = {
         "numerics": NUMERICS,
         "data": data_identity(config.dataset, run.facts),
         "model": _model_identity(run),
         "loss": {"name": config.loss.name, **run.loss.hyper_parameters},
-        "schedule": schedule | vars(run.optimisation),
+        "schedule": schedule_identity(config.schedule, run.optimisation),
         **{key: getattr(config, key) for key in fields_of_last_bits()},
         "precision": run.precision,
         "teacher": _teacher_identity(run, with_seeds=with_seeds),

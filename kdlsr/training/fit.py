@@ -103,7 +103,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
     steps, schedule = len(task.train), learner.schedule
     log = _TermLog(steps)
     for index, batch in enumerate(task.train.epoch(epoch)):
-        learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, (index + 1) / steps))
+        learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, index, steps))
         soft_targets = task.teacher.logits(batch) if task.teacher else None
         step = Step(
             logits=learner.forward(batch.inputs),

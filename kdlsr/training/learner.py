@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kdlsr.config.schema import ScheduleConfig
+from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.data.samples import Inputs
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.training.record import EpochRecord
@@ -74,8 +74,19 @@ class Learner:
         """One step of the optimiser down the gradient of `loss`."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        if self.schedule.clip_norm is not None:
+            self._clip(self.schedule.clip_norm)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def _clip(self, norm: float) -> None:
+        """Shrinks the network's gradient to a norm, if it is longer; the host does not wait.
+
+        In fp16 a gradient that is not finite becomes NaN here, in a step that the scaler leaves
+        out: it has looked at the gradient before.
+        """
+        self.scaler.unscale_(self.optimizer)
+        nn.utils.clip_grad_norm_(self.model.parameters(), norm)
 
     def _parts(self) -> dict[str, Any]:
         """What has a state, by its name in a checkpoint."""

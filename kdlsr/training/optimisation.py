@@ -1,5 +1,10 @@
-"""The optimiser by name and its rate step by step (Yuan et al. 2020, text and released code)."""
+"""The optimiser by name and its rate step by step.
 
+Steps and milestones as in Yuan et al. 2020 (text and released code); AdamW with a line to 0 and
+a clipped gradient as GLUE's recipes have them, which is common practice and no one paper's.
+"""
+
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,8 +12,10 @@ import torch
 from torch import nn
 
 from kdlsr.config import UserError, nearest
-from kdlsr.config.schema import ScheduleConfig
+from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.models import Recipe
+
+OURS = ("sgd", "adam", "adamw")  # torch's; every other name is timm's
 
 
 @dataclass(frozen=True)
@@ -24,7 +31,7 @@ def resolve_optimisation(schedule: ScheduleConfig, recipe: Recipe) -> Optimisati
     """Fills in optimiser, rate and weight decay: set by the user, by the model, by SGD's own.
 
     Raises:
-        UserError: no optimiser of that name in torch's SGD and Adam or in timm.
+        UserError: no optimiser of that name in torch's SGD, Adam and AdamW or in timm.
     """
     own = schedule.optimizer == "auto"
     name = recipe.optimizer if own else schedule.optimizer
@@ -34,7 +41,7 @@ def resolve_optimisation(schedule: ScheduleConfig, recipe: Recipe) -> Optimisati
         weight_decay = recipe.weight_decay if weight_decay is None else weight_decay
     if name != "sgd" and lr is None:
         raise UserError(f"schedule.optimizer={name} needs schedule.lr (sgd.lr is for SGD)")
-    if name not in ("sgd", "adam"):
+    if name not in OURS:
         _check_timm_name(name)
     return Optimisation(
         optimizer=name,
@@ -46,9 +53,27 @@ def resolve_optimisation(schedule: ScheduleConfig, recipe: Recipe) -> Optimisati
 def _check_timm_name(name: str) -> None:
     from timm.optim import list_optimizers
 
-    known = ["auto", "sgd", "adam", *list_optimizers()]
+    known = ["auto", *OURS, *list_optimizers()]
     if name not in known:
         raise UserError(f"schedule.optimizer={name}: no such optimiser{nearest(name, known)}")
+
+
+def schedule_identity(schedule: ScheduleConfig, chosen: Optimisation) -> dict[str, Any]:
+    """Returns what of a schedule moves a run's numbers, its optimiser resolved.
+
+    Fields younger than runs that are there are left out at their default, and whole epochs of
+    warm-up are a whole number, as they were when there were no others.
+    """
+    identity = dataclasses.asdict(schedule)
+    del identity["sgd"]
+    for younger in ("decay", "clip_norm"):
+        if identity[younger] == getattr(ScheduleConfig, younger):
+            del identity[younger]
+    if schedule.warmup_epochs.is_integer():
+        identity["warmup_epochs"] = int(schedule.warmup_epochs)
+    # An AdamW of timm's, which the name once chose, decayed every parameter.
+    decayed = {"decayed": "matrices"} if chosen.optimizer == "adamw" else {}
+    return identity | vars(chosen) | decayed
 
 
 def build_optimizer(
@@ -57,17 +82,22 @@ def build_optimizer(
     schedule: ScheduleConfig,
     loss_state: nn.Module | None = None,
 ) -> torch.optim.Optimizer:
-    """Returns the optimiser over all of the model's parameters, decay on every one of them.
+    """Returns the optimiser over all of the model's parameters.
 
-    What a loss learns (the parameters of `loss_state`) is learned at the same rate, without
-    decay: it would pull a temperature or a weight to 0.
+    Weight decay is on every one of them, with AdamW on those of two dimensions and more alone:
+    neither on biases nor on normalisations. What a loss learns (the parameters of `loss_state`)
+    is learned at the same rate, without decay: it would pull a temperature or a weight to 0.
 
-    SGD and Adam are torch's fused ones, which do the same arithmetic in one pass and, under
-    fp16, need no host synchronisation.
+    SGD, Adam and AdamW are torch's fused ones, which do the same arithmetic in one pass and,
+    under fp16, need no host synchronisation.
     """
-    parameters: list[dict[str, Any]] = [{"params": _learned(model)}]
-    if loss_state is not None and _learned(loss_state):
-        parameters.append({"params": _learned(loss_state), "weight_decay": 0.0})
+    learned = _learned(model)
+    decayed = [p for p in learned if p.ndim > 1] if chosen.optimizer == "adamw" else learned
+    others = [p for p in learned if p.ndim <= 1] if chosen.optimizer == "adamw" else []
+    parameters: list[dict[str, Any]] = [{"params": decayed}]
+    for free in (others, _learned(loss_state) if loss_state is not None else []):
+        if free:
+            parameters.append({"params": free, "weight_decay": 0.0})
     rate = chosen.lr * schedule.batch_size / schedule.lr_batch_size
     if chosen.optimizer == "sgd":
         return torch.optim.SGD(
@@ -78,8 +108,9 @@ def build_optimizer(
             nesterov=schedule.nesterov,
             fused=True,
         )
-    if chosen.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=chosen.weight_decay, fused=True)
+    if chosen.optimizer in OURS:
+        kind = torch.optim.Adam if chosen.optimizer == "adam" else torch.optim.AdamW
+        return kind(parameters, lr=rate, weight_decay=chosen.weight_decay, fused=True)
     from timm.optim import create_optimizer_v2
 
     optimizer: torch.optim.Optimizer = create_optimizer_v2(
@@ -97,21 +128,37 @@ def _learned(module: nn.Module) -> list[nn.Parameter]:
     return [p for p in module.parameters() if p.requires_grad]
 
 
-def learning_rate(schedule: ScheduleConfig, base: float, epoch: int, progress: float) -> float:
+def learning_rate(
+    schedule: ScheduleConfig, base: float, epoch: int, step: int, steps: int
+) -> float:
     """Returns the rate of one step.
 
     Args:
-        schedule: milestones, gamma, warm-up.
+        schedule: milestones and gamma, or a line; warm-up.
         base: the rate at full strength, already scaled to the batch size.
         epoch: completed epochs before this step's (0 in the first).
-        progress: share of this epoch's steps done with this one, in (0, 1].
+        step: completed steps of this epoch before it.
+        steps: of this epoch.
 
     Returns:
-        base x (position in the warm-up, at most 1) x gamma^(milestones passed). The first
-        step of a warm-up of one epoch of S steps has base / S, the last one base.
+        base x (position in the warm-up, at most 1) x the decay. With E epochs of S steps, W of
+        them for the warm-up, and t steps completed before this one:
+
+        - warm-up: (t + 1) / (W S). Its first step has base / (W S), its last one base.
+        - `step`: gamma^(milestones passed).
+        - `linear`: (E S - t) / (E S - W S) from the warm-up's end on. The first step after it has
+          base, the last of all base / (E S - W S): the line is at 0 one step after the end.
     """
-    passed = sum(epoch >= milestone for milestone in schedule.milestones)
-    rate = float(base * schedule.gamma**passed)
-    if epoch < schedule.warmup_epochs:
-        rate *= (epoch + progress) / schedule.warmup_epochs
+    done = epoch + step / steps
+    rate = base * _decay(schedule, epoch, done)
+    if schedule.warmup_epochs:
+        rate *= min(1.0, (epoch + (step + 1) / steps) / schedule.warmup_epochs)
     return rate
+
+
+def _decay(schedule: ScheduleConfig, epoch: int, done: float) -> float:
+    if schedule.decay == "linear":
+        left = (schedule.epochs - done) / (schedule.epochs - schedule.warmup_epochs)
+        return min(1.0, left)
+    passed = sum(epoch >= milestone for milestone in schedule.milestones)
+    return float(schedule.gamma**passed)

@@ -29,7 +29,7 @@ from sweep import Grid
 from turns import finish
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.config.schema import ScheduleConfig
+from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model

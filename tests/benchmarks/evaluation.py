@@ -25,7 +25,8 @@ from torch import Tensor, nn
 from turns import Contestant, finish, in_turns, show
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.config.schema import DatasetConfig, ScheduleConfig
+from kdlsr.config.schedule import ScheduleConfig
+from kdlsr.config.schema import DatasetConfig
 from kdlsr.data.dataset import quiet
 from kdlsr.data.prepare import load_streams
 from kdlsr.data.stream import EvalStream, TrainStream

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.config.schema import ScheduleConfig
+from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.data import Images
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.data.recipe import read_recipe
