@@ -34,7 +34,12 @@ class Sentences(Content):
         return None
 
     def samples(
-        self, spec: InputSpec, normalisation: object, recipe: object, device: torch.device
+        self,
+        spec: InputSpec,
+        normalisation: object,
+        recipe: object,
+        device: torch.device,
+        encoder: object = None,
     ) -> "SentenceSamples":
         return SentenceSamples(self, spec, device)
 

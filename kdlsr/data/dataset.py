@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config import Registry
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
 from kdlsr.files.download import Progress
 
@@ -72,6 +73,7 @@ class Content(ABC):
         normalisation: "Normalisation | None",
         recipe: "ViewRecipe",
         device: "torch.device",
+        encoder: Encoder | None = None,
     ) -> "Samples":
         """Makes this content ready for a device.
 
@@ -80,6 +82,7 @@ class Content(ABC):
             normalisation: what inputs are normalised by; None where `moments` gives none.
             recipe: how an input becomes a view; its steps take inputs of this spec.
             device: where views are wanted.
+            encoder: of a network of texts, by which texts are read; None for any other.
         """
 
 

@@ -19,6 +19,9 @@ Rows: TypeAlias = npt.NDArray[np.int64]
 """Numbers of samples in the original data set, whatever the split, the subset or the order."""
 
 
+POOL = 50  # batches within which samples of like length are put together
+
+
 class Purpose(IntEnum):
     """What words are drawn for: each purpose has a part of the counter's range to itself."""
 
@@ -27,6 +30,7 @@ class Purpose(IntEnum):
     SPLIT = 3
     SUBSET = 4
     STEP = 5
+    BATCHES = 6
 
 
 def words(purpose: Purpose, key: tuple[int, int], count: int, name: str = "") -> Words:
@@ -50,6 +54,28 @@ def permutation(n: int, data_seed: int, epoch: int) -> Rows:
     """Returns the order of `n` samples in `epoch`: (n,), a permutation of 0..n-1."""
     drawn = words(Purpose.ORDER, (data_seed, epoch), n)
     return np.argsort(drawn, kind="stable").astype(np.int64)  # stable: a tie goes by index
+
+
+def permutation_in_buckets(lengths: Rows, data_seed: int, epoch: int, batch_size: int) -> Rows:
+    """Returns an order in which samples of like length share a batch: a permutation of 0..n-1.
+
+    Drawn as `permutation`, cut into pools of 50 batches, sorted by length within a pool (of equal
+    lengths as drawn); then the batches are drawn in their turn. A batch that cannot be filled is
+    the last one, of samples of any length.
+
+    Args:
+        lengths: (n,), of each sample.
+        data_seed: with `epoch` all that the draw depends on.
+        epoch: counted from 0.
+        batch_size: samples per batch.
+    """
+    drawn = permutation(len(lengths), data_seed, epoch)
+    full = len(drawn) // batch_size * batch_size
+    pools = np.split(drawn[:full], range(POOL * batch_size, full, POOL * batch_size))
+    by_length = [pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]
+    batches = np.concatenate(by_length).reshape(-1, batch_size)
+    turns = np.argsort(words(Purpose.BATCHES, (data_seed, epoch), len(batches)), kind="stable")
+    return np.concatenate([batches[turns].reshape(-1), drawn[full:]])
 
 
 def below(bound: int, drawn: Words) -> npt.NDArray[np.int64]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
 from kdlsr.data.dataset import Content
 
@@ -54,6 +55,7 @@ class Images(Content):
         normalisation: "Normalisation | None",
         recipe: "ViewRecipe",
         device: "torch.device",
+        encoder: Encoder | None = None,  # noqa: ARG002 (of networks of texts)
     ) -> "ImageSamples":
         """Resident on the device where they fit, else looked up by the CPU."""
         from kdlsr.data.image_samples import ImageSamples

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from kdlsr.config import UserError, build
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.schema import DatasetConfig
 from kdlsr.data.dataset import Content, Dataset, Facts, datasets
 from kdlsr.data.draws import Rows
@@ -83,8 +84,17 @@ def load_streams(
     batch_size: int,
     device: torch.device,
     progress: Progress,
+    encoder: Encoder | None = None,
 ) -> Streams:
     """Loads a data set (downloading or decoding it the first time) and makes its streams.
+
+    Args:
+        config: the data set's.
+        data_seed: sets order and views.
+        batch_size: samples per step.
+        device: where batches are wanted.
+        progress: is told of downloads and the like.
+        encoder: of a network of texts; None for any other.
 
     Raises:
         UserError: it can be neither found nor downloaded, or a file of it is damaged.
@@ -96,7 +106,7 @@ def load_streams(
     recipe = read_recipe(config.views)
 
     def samples(content: Content) -> Samples:
-        return content.samples(facts.spec, normalisation, recipe, device)
+        return content.samples(facts.spec, normalisation, recipe, device, encoder)
 
     trained = samples(train)
     return Streams(

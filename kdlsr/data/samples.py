@@ -11,6 +11,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
 from kdlsr.data.draws import Rows, permutation
 from kdlsr.data.normalisation import Normalisation
@@ -32,6 +33,8 @@ class Samples(ABC):
         normalisation: what they are normalised by; None: they are no quantities (tokens).
         on_device: views are made by the device alone: the host neither waits nor copies
             between an epoch's batches, so that a step with its views can be captured.
+        varies: views differ from epoch to epoch; where they do not, a teacher's answers to all
+            of them are one pass's.
         evaluation_batch_size: how many are evaluated at once.
     """
 
@@ -40,6 +43,7 @@ class Samples(ABC):
     device: torch.device
     normalisation: Normalisation | None = None
     on_device: bool = False
+    varies: bool = True
     evaluation_batch_size: int = 1000
 
     def order(
@@ -58,6 +62,17 @@ class Samples(ABC):
             batch_size: how many will share a batch, for an order of like lengths.
         """
         return rows[permutation(len(rows), data_seed, epoch)]
+
+    def evaluation_order(self, rows: Rows) -> Rows | None:  # noqa: ARG002 (others: by length)
+        """Returns in which order `rows` (n,) are best evaluated: places 0..n-1; None: as they are.
+
+        A function of the rows alone, so that each shares its batch with the same others.
+        """
+        return None
+
+    def read_by(self, encoder: Encoder | None) -> "Samples":  # noqa: ARG002 (texts are read)
+        """Returns the same rows as the network sees them that brings `encoder`."""
+        return self
 
     @abstractmethod
     def views(self, rows: Rows, data_seed: int, epoch: int) -> Made:

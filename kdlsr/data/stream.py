@@ -5,13 +5,14 @@ so training resumes anywhere. What the inputs are is the business of `Samples`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kdlsr.config.encoding import Encoder
 from kdlsr.data.draws import Rows
 from kdlsr.data.samples import Inputs, Samples
 
@@ -74,14 +75,17 @@ class TrainStream:
 
 
 class EvalStream:
-    """Samples as they are, in order, `samples.evaluation_batch_size` at once.
+    """Samples as they are, `samples.evaluation_batch_size` at once.
+
+    They come in the order in which their kind is best evaluated (texts by length); `collect`
+    puts what is answered to them back into the stream's own.
 
     Args:
         samples: of the original data set.
-        rows: (n,), which of them, in this order.
+        rows: (n,), which of them, in the stream's order.
 
     Attributes:
-        labels: (n,), int64, of the samples of this stream, on their device.
+        labels: (n,), int64, of the samples of this stream, on their device, in its order.
         rows: (n,), int64, likewise.
     """
 
@@ -89,7 +93,9 @@ class EvalStream:
         self.samples = samples
         self.rows = torch.as_tensor(rows, dtype=torch.int64).to(samples.device)
         self.labels = samples.labels[self.rows]
-        self._inputs = samples.plain(rows)
+        order = samples.evaluation_order(rows)
+        self._order = None if order is None else torch.from_numpy(order).to(samples.device)
+        self._inputs = samples.plain(rows if order is None else rows[order])
 
     def __len__(self) -> int:
         """Batches."""
@@ -97,6 +103,27 @@ class EvalStream:
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.samples.evaluation_batch_size
-        for start in range(0, len(self.rows), size):
+        rows, labels = self.rows, self.labels
+        if self._order is not None:
+            rows, labels = rows[self._order], labels[self._order]
+        for start in range(0, len(rows), size):
             part = slice(start, start + size)
-            yield Batch(self._inputs(part), self.labels[part], self.rows[part])
+            yield Batch(self._inputs(part), labels[part], rows[part])
+
+    def collect(self, answer: Callable[[Batch], Tensor]) -> Tensor:
+        """Returns what is answered to each sample, (n, ...), in the stream's order.
+
+        Args:
+            answer: gives (B, ...) for a batch; what it gave may not change afterwards.
+        """
+        answers = torch.cat([answer(batch) for batch in self])
+        if self._order is None:
+            return answers
+        return torch.empty_like(answers).index_copy_(0, self._order, answers)
+
+    def read_by(self, encoder: Encoder | None) -> "EvalStream":
+        """Returns the same samples as the network sees them that brings `encoder`."""
+        samples = self.samples.read_by(encoder)
+        if samples is self.samples:
+            return self
+        return EvalStream(samples, self.rows.cpu().numpy())

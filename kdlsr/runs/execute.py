@@ -136,6 +136,7 @@ def _training(run: Run, writer: RunWriter, session: Session) -> Iterator[Trainin
             batch_size=run.config.schedule.batch_size,
             device=run.device,
             progress=session.watcher.loading,
+            encoder=run.encoder,
         )
         _tell_of_files(run, session)
         teaching = start_teaching(run, weights, streams, session)

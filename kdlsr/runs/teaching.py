@@ -8,22 +8,25 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kdlsr.config.compose import relative_to_here
+from kdlsr.config.encoding import Encoder
 from kdlsr.data.prepare import Streams, data_identity
+from kdlsr.data.stream import EvalStream
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import classification_metrics
+from kdlsr.models import encoder_of
 from kdlsr.runs.identity import digest_of
 from kdlsr.runs.plan import NUMERICS, Run
 from kdlsr.runs.session import Session
 from kdlsr.teachers.network import LARGE_SPREAD, TeacherNetwork, check_spread, spread_of
 from kdlsr.teachers.outputs import FOLDER, FORMAT, OutputStore
-from kdlsr.teachers.soft_targets import SoftTargets
+from kdlsr.teachers.soft_targets import FixedSoftTargets, SoftTargets
 from kdlsr.teachers.teacher import Teacher
 
 KEY_DIGEST = 16  # hex digits: nothing but the key is compared
@@ -76,16 +79,9 @@ def start_teaching(
     network = functools.cache(lambda: _network(run, weights, streams, session))
     needed = run.loss.needs_teacher
     store = _store(run, weights, streams, session) if needed else None
-    soft_targets = SoftTargets(
-        network=network,
-        store=store,
-        rows=streams.train.rows,
-        per_epoch=streams.train.samples_per_epoch,
-        classes=run.facts.num_classes,
-        dtype=run.config.teacher.dtype,
-        device=run.device,
-    )
-    test_logits = soft_targets.predict(streams.test)
+    encoder = _encoder(weights)
+    soft_targets = _soft_targets(run, network, store, streams, encoder)
+    test_logits = soft_targets.predict(streams.test.read_by(encoder))
     spread = spread_of(test_logits).item()
     check_spread(spread)  # of stored outputs too
     top1 = classification_metrics(test_logits, streams.test.labels).top1
@@ -99,8 +95,34 @@ def start_teaching(
     return Teaching(soft_targets if needed else None, network, test_logits, top1, weights.epoch)
 
 
+def _encoder(weights: TeacherWeights) -> Encoder | None:
+    network = weights.teacher.network
+    return encoder_of(network.name, network.options)
+
+
+def _soft_targets(
+    run: Run,
+    network: Callable[[], TeacherNetwork],
+    store: OutputStore | None,
+    streams: Streams,
+    encoder: Encoder | None,
+) -> SoftTargets:
+    """Returns what the teacher says of each row, which it reads with its own `encoder`."""
+    train = streams.train
+    rows, classes, dtype = train.rows, run.facts.num_classes, run.config.teacher.dtype
+    if train.samples.varies:
+        per_epoch = train.samples_per_epoch
+        return SoftTargets(network, store, rows, per_epoch, classes, dtype, run.device)
+    plain = EvalStream(train.samples.read_by(encoder), rows)
+    return FixedSoftTargets(network, store, plain, classes, dtype, run.device)
+
+
 def _tell(
-    weights: TeacherWeights, top1: float, stored: int, classes: int, session: Session
+    weights: TeacherWeights,
+    top1: float,
+    stored: int | Literal["all"],
+    classes: int,
+    session: Session,
 ) -> None:
     after = f" after epoch {weights.epoch}" if weights.epoch else ""
     known = f"; its outputs on {stored} epochs are stored" if stored else ""
@@ -122,7 +144,9 @@ def _store(
     teacher = run.config.teacher
     if teacher.store == "off":
         return None
-    identity = outputs_identity(run, weights)
+    samples = streams.train.samples
+    one_pass = None if samples.varies else samples.evaluation_batch_size
+    identity = outputs_identity(run, weights, one_pass)
     return OutputStore(
         relative_to_here(run.config.output_dir) / FOLDER,
         _outputs_key(run, weights, identity),
@@ -130,7 +154,7 @@ def _store(
             "teacher": weights.teacher.name,
             "epoch": weights.epoch,
             "dataset": run.config.dataset.name,
-            "data_seed": run.config.data_seed,
+            "data_seed": identity.get("data_seed"),
             "views": streams.train.samples_per_epoch,
             "classes": run.facts.num_classes,
             "identity": identity,
@@ -140,14 +164,23 @@ def _store(
     )
 
 
-def outputs_identity(run: Run, weights: TeacherWeights) -> dict[str, Any]:
+def outputs_identity(
+    run: Run, weights: TeacherWeights, one_pass: int | None = None
+) -> dict[str, Any]:
     """Returns all that moves the bits of a teacher's outputs on a run's views.
 
     Neither the student is among it, nor its loss, initialisation or number of epochs; the
     batch size is, since the shape of a batch chooses how it is computed. Threads are torch's
     at the moment of the call.
+
+    Args:
+        run: the student.
+        weights: the teacher's.
+        one_pass: the batch size of the one pass whose outputs serve every epoch and data seed;
+            None: views vary, and are seen in the batches of the training.
     """
-    config = run.config
+    config, encoder = run.config, _encoder(weights)
+    drawn = {"data_seed": config.data_seed, "batch_size": config.schedule.batch_size}
     environment = describe_environment(run.device, run.precision, torch.get_num_threads())
     hardware = ["device_type", "device", "torch"]
     if run.device.type == "cpu":
@@ -158,8 +191,8 @@ def outputs_identity(run: Run, weights: TeacherWeights) -> dict[str, Any]:
         "teacher": {**weights.teacher.weights_identity(weights.checkpoint), "epoch": weights.epoch},
         "dtype": config.teacher.dtype,
         "data": data_identity(config.dataset, run.facts),
-        "data_seed": config.data_seed,
-        "batch_size": config.schedule.batch_size,
+        **(drawn if one_pass is None else {"one_pass": one_pass}),
+        **({} if encoder is None else {"encoder": encoder.identity}),
         "precision": run.precision,
         "compile": config.compile,
         "deterministic": config.deterministic,
@@ -173,7 +206,8 @@ def _outputs_key(run: Run, weights: TeacherWeights, identity: dict[str, Any]) ->
         shown = f"{trained.run_id}-e{weights.epoch}"
     else:
         shown = f"{run.config.dataset.name}-{run.config.teacher.name}"
-    return f"{shown}-d{run.config.data_seed}-{digest_of(identity, KEY_DIGEST)}"
+    drawn = f"-d{identity['data_seed']}" if "data_seed" in identity else ""
+    return f"{shown}{drawn}-{digest_of(identity, KEY_DIGEST)}"
 
 
 def _network(

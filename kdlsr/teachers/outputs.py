@@ -5,7 +5,8 @@ the first epoch's views, a row for each sample that is trained on, rising, NaN w
 does not visit it; `test-<digest>.npy` those (N, K) of the test samples. The digest is of all
 bytes of the file (SHA-256, 32 hex digits) and stands in its name, so that one rename makes
 content and checksum visible together: a writer that is killed leaves nothing that counts, and
-two writers of one epoch cannot mix theirs.
+two writers of one epoch cannot mix theirs. Where every epoch has the same inputs (texts),
+`train-<digest>.npy` stands for all of them.
 
 NumPy only: listing stores must not wait for torch. What moves the bits of outputs, and so
 makes a key, is decided in `runs/`.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,7 @@ Logits: TypeAlias = npt.NDArray[np.float16] | npt.NDArray[np.float32]
 FORMAT = 2  # of the files: part of what makes a key. 1 had rows in the order of training
 FOLDER = "teacher_outputs"
 TEST = "test"
+TRAIN = "train"
 DIGEST_LENGTH = 32
 GB = 10**9
 MEASURE_S = 10.0  # how old the known size of all stores may be when an epoch is added
@@ -111,7 +113,7 @@ class OutputStore:
         except OSError as error:
             self._close(f"{self.path}: {error.strerror or error}")
 
-    def stored_epochs(self) -> int:
+    def stored_epochs(self) -> int | Literal["all"]:
         """Returns of how many epochs there are outputs, whole or damaged."""
         try:
             return stored_epochs(self.path)
@@ -170,8 +172,10 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def stored_epochs(folder: Path) -> int:
+def stored_epochs(folder: Path) -> int | Literal["all"]:
     """Returns of how many epochs a store has outputs, whole or damaged."""
+    if _files(folder, TRAIN):
+        return "all"
     return len(
         {m.group(1) for p in folder.glob("*.npy") if (m := re.match(r"epoch-(\d+)", p.name))}
     )
@@ -210,7 +214,7 @@ class StoredOutputs:
     """
 
     path: Path
-    epochs: int
+    epochs: int | Literal["all"]
     size: int
     description: dict[str, Any] = field(default_factory=dict)
 

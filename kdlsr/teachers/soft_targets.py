@@ -4,6 +4,10 @@ Views are a function of row, epoch and data seed, so a teacher's logits on an ep
 computed by the first run that needs them and are the same numbers for every other. An epoch's
 outputs are held whole while it lasts; data sets too large for that (streamed from disk:
 ImageNet) are not supported.
+
+Where the inputs are the same in every epoch, so are a teacher's answers: one pass in an order of
+its own, of batches that depend on nothing but the rows, serves every epoch, data seed and batch
+size.
 """
 
 from collections.abc import Callable
@@ -15,7 +19,7 @@ from torch import Tensor
 
 from kdlsr.data.stream import Batch, EvalStream
 from kdlsr.teachers.network import DTYPES, TeacherNetwork
-from kdlsr.teachers.outputs import TEST, Logits, OutputStore, epoch_part
+from kdlsr.teachers.outputs import TEST, TRAIN, Logits, OutputStore, epoch_part
 
 RESIDENT_SHARE = 0.1  # of a GPU's free memory that an epoch's outputs may take
 
@@ -69,10 +73,7 @@ class SoftTargets:
     def logits(self, batch: Batch) -> Tensor:
         """Returns the logits (B, K), fp32, of a batch of the epoch's views."""
         if self._live is None:
-            assert self._outputs is not None
-            places = self._places[batch.rows].to(self._outputs.device)
-            found = self._outputs.index_select(0, places)
-            return found.to(self._device, non_blocking=True).to(torch.float32, copy=True)
+            return self._replayed(batch)
         logits = self._live.logits(batch.inputs)
         if self._outputs is not None:
             places = self._places[batch.rows].to(self._outputs.device)
@@ -98,15 +99,25 @@ class SoftTargets:
         Raises:
             RunFailed: as for `end_epoch`.
         """
+        return self._answers(TEST, stream)
+
+    def _replayed(self, batch: Batch) -> Tensor:
+        assert self._outputs is not None
+        places = self._places[batch.rows].to(self._outputs.device)
+        found = self._outputs.index_select(0, places)
+        return found.to(self._device, non_blocking=True).to(torch.float32, copy=True)
+
+    def _answers(self, part: str, stream: EvalStream) -> Tensor:
+        """Returns the logits (N, K), fp32, of `stream`: stored under the name `part`, or now."""
         shape = (len(stream.labels), self._shape[1])
-        stored = self._store.read(TEST, shape, self._dtype) if self._store else None
+        stored = self._store.read(part, shape, self._dtype) if self._store else None
         if stored is not None:
             return torch.from_numpy(stored).to(self._device).to(torch.float32, copy=True)
         network = self._network()
-        logits = torch.cat([network.logits(batch.inputs) for batch in stream])
+        logits = stream.collect(lambda batch: network.logits(batch.inputs))
         network.check()
         if self._store:
-            self._store.write(TEST, logits.to(DTYPES[self._dtype]).cpu().numpy())
+            self._store.write(part, logits.to(DTYPES[self._dtype]).cpu().numpy())
         return logits
 
     def _all_visited(self) -> bool:
@@ -129,3 +140,37 @@ class SoftTargets:
         free, _ = torch.cuda.mem_get_info(self._device)
         size = self._shape[0] * self._shape[1] * DTYPES[self._dtype].itemsize
         return size < RESIDENT_SHARE * free
+
+
+class FixedSoftTargets(SoftTargets):
+    """What a teacher says of inputs that are the same in every epoch.
+
+    Args:
+        network: as for `SoftTargets`.
+        store: likewise.
+        train: what is trained on, rising, as the teacher reads it.
+        classes: K.
+        dtype: as for `SoftTargets`.
+        device: likewise.
+    """
+
+    def __init__(
+        self,
+        network: Callable[[], TeacherNetwork],
+        store: OutputStore | None,
+        train: EvalStream,
+        classes: int,
+        dtype: str,
+        device: torch.device,
+    ) -> None:
+        rows = train.rows.cpu().numpy()
+        super().__init__(network, store, rows, len(rows), classes, dtype, device)
+        self._train = train
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: ARG002
+        """Finds the outputs, or computes them, before the first epoch that asks."""
+        if self._outputs is None:
+            self._outputs = self._answers(TRAIN, self._train)
+
+    def end_epoch(self) -> None:
+        """Nothing: they were verified when they were computed."""

@@ -127,11 +127,10 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
 
 
 def predict(learner: Learner, stream: EvalStream) -> Tensor:
-    """Returns the logits (N, K), fp32, of all images of `stream`, in its order."""
+    """Returns the logits (N, K), fp32, of all samples of `stream`, in its order."""
     learner.model.eval()
     with torch.inference_mode():
-        copies = [learner.forward(b.inputs).to(torch.float32, copy=True) for b in stream]
-        return torch.cat(copies)
+        return stream.collect(lambda b: learner.forward(b.inputs).to(torch.float32, copy=True))
 
 
 def _validation_metrics(learner: Learner, stream: EvalStream | None) -> Metrics | None:
