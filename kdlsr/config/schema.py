@@ -68,7 +68,8 @@ class TeacherConfig:
     """Where soft targets come from: a registered kind, and that kind's own options.
 
     Attributes:
-        name: `none`, `self`, `checkpoint`, `timm`, or a model's name (a run of this suite).
+        name: `none`, `self`, `past`, `checkpoint`, `timm`, or a model's name (a run of this
+            suite).
         epoch: which of its epochs teaches: `last`, `best_val`, `best_test`, or a number of
             completed epochs (a poorly-trained teacher: De-KD).
         seed: the teacher's own seed, 1000 unless set, so that one teacher serves all students

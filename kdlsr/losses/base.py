@@ -13,6 +13,7 @@ from torch import nn
 
 from kdlsr.config import Above, Between, Registry, UserError, nearest
 from kdlsr.config.fields import build_call
+from kdlsr.losses.divergence import cross_entropy, loss_precision
 from kdlsr.losses.step import ON_REQUEST, Step, Terms
 
 Weight = Annotated[float, Between(0, 1)]
@@ -88,6 +89,15 @@ class Loss(ABC):
         """Returns the terms of a batch, the total times `scale`."""
         terms = self.terms(step)
         return {**terms, "total": self.scale * terms["total"]}
+
+    def untaught(self, step: Step) -> Terms:
+        """Returns the terms of a batch of which a teacher has nothing to say yet.
+
+        Cross-entropy with the labels, times `scale`: the target is one-hot, as PS-KD's (Kim et
+        al., ICCV 2021) is in the epoch before which there was none.
+        """
+        hard = cross_entropy(loss_precision(step.logits), step.labels)
+        return {"hard": hard, "soft": hard.new_zeros(()), "total": self.scale * hard}
 
     def state(self, num_samples: int) -> nn.Module:  # noqa: ARG002
         """Returns what this loss keeps from step to step, as it is before the first.

@@ -30,8 +30,9 @@ class TeacherFigures:
 
     Attributes:
         run_id: of a teacher that is a run of this suite.
-        path: of any other: its file, or its name in timm.
-        epoch: the completed epochs after which the run taught; None for a file.
+        path: of any other: its file, its name in timm, or how many epochs ago of its own past.
+        epoch: the completed epochs after which the run taught; of its own past, in its last epoch;
+            None for a file, or for several.
         top1: the teacher's own accuracy, percent.
         agreement: percent of samples to which both give one class.
         kl: mean KL(teacher || student) at temperature 1, nats.

@@ -6,7 +6,7 @@ are kept, `teachers/`'s. What moves the bits of outputs, and so names their stor
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +26,10 @@ from kdlsr.runs.plan import NUMERICS, Run
 from kdlsr.runs.session import Session
 from kdlsr.teachers.network import LARGE_SPREAD, TeacherNetwork, check_spread, spread_of
 from kdlsr.teachers.outputs import FOLDER, FORMAT, OutputStore
+from kdlsr.teachers.past_targets import PastTargets
 from kdlsr.teachers.soft_targets import FixedSoftTargets, SoftTargets
-from kdlsr.teachers.teacher import Teacher
+from kdlsr.teachers.teacher import LoadedNetwork, Teacher
+from kdlsr.training.past import Past
 
 KEY_DIGEST = 16  # hex digits: nothing but the key is compared
 NEAR_CHANCE = 1.5  # times what guessing gets right
@@ -49,22 +51,36 @@ class TeacherWeights:
 
 
 @dataclass(frozen=True)
+class OnTest:
+    """What a teacher says of the test samples.
+
+    Attributes:
+        logits: (N, K).
+        top1: their accuracy, percent.
+        epoch: the completed epochs after which it teaches; None for weights from elsewhere.
+    """
+
+    logits: Tensor
+    top1: float
+    epoch: int | None
+
+
+@dataclass(frozen=True)
 class Teaching:
     """A teacher ready to teach.
 
     Attributes:
         soft_targets: what the loss asks for its logits; None where only the weights are used.
-        network: gives the network itself, built when it is first asked for.
-        test_logits: (N, K), of the test samples.
-        top1: their accuracy, percent.
-        epoch: the completed epochs after which it teaches; None for weights from elsewhere.
+        on_test: gives what it says of the test samples; of the student's own past, when the
+            student has been trained.
+        network: gives the network itself, built when it is first asked for; None of a past.
+        past: what the student has to remember of itself to be taught.
     """
 
-    soft_targets: SoftTargets | None
-    network: Callable[[], TeacherNetwork]
-    test_logits: Tensor
-    top1: float
-    epoch: int | None
+    soft_targets: SoftTargets | PastTargets | None
+    on_test: Callable[[], OnTest]
+    network: Callable[[], TeacherNetwork] | None
+    past: Past = field(default_factory=Past)
 
 
 def start_teaching(
@@ -76,6 +92,8 @@ def start_teaching(
     """
     if weights is None:
         return None
+    if weights.teacher.own_past:
+        return _own_past(run, weights.teacher, streams, session)
     network = functools.cache(lambda: _network(run, weights, streams, session))
     needed = run.loss.needs_teacher
     store = _store(run, weights, streams, session) if needed else None
@@ -92,7 +110,29 @@ def start_teaching(
             f"WARNING: logits of teacher {weights.teacher.name} differ by {spread:.3g} within one "
             "sample, which no temperature in use softens: weights or inputs may be another's"
         )
-    return Teaching(soft_targets if needed else None, network, test_logits, top1, weights.epoch)
+    on_test = OnTest(test_logits, top1, weights.epoch)
+    return Teaching(soft_targets if needed else None, lambda: on_test, network)
+
+
+def _own_past(run: Run, teacher: Teacher, streams: Streams, session: Session) -> Teaching:
+    """Makes a student's own past ready to teach it, as soon as there is one."""
+    ages = teacher.own_past
+    past = Past(depth=ages[-1] + 1)  # what taught in the last epoch is one further ago after it
+    targets = PastTargets(
+        past, ages, run.build_model, lambda model: _answering(run, LoadedNetwork(model), streams)
+    )
+    session.watcher.message(
+        f"teacher {teacher.name}: the network itself, so many epochs ago; until there is such a "
+        "past the loss is cross-entropy"
+    )
+
+    def on_test() -> OnTest:
+        logits = targets.predict(streams.test)
+        top1 = classification_metrics(logits, streams.test.labels).top1
+        epoch = run.config.schedule.epochs - ages[0] if len(ages) == 1 else None
+        return OnTest(logits, top1, epoch)
+
+    return Teaching(targets, on_test, None, past)
 
 
 def _encoder(weights: TeacherWeights) -> Encoder | None:
@@ -218,6 +258,11 @@ def _network(
         loaded = weights.teacher.load(weights.checkpoint)
     if loaded.remark is not None:
         session.watcher.message(loaded.remark)
+    return _answering(run, loaded, streams)
+
+
+def _answering(run: Run, loaded: LoadedNetwork, streams: Streams) -> TeacherNetwork:
+    """Returns a network as a run's teacher: on its device, in its arithmetic."""
     return TeacherNetwork(
         loaded.model,
         run.config.teacher.dtype,

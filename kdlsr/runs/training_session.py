@@ -31,6 +31,7 @@ from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import Task, fit, predict
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
+from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord, best_epoch
 
 
@@ -109,6 +110,7 @@ class TrainingSession:
         model = run.build_model().to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if run.config.start == "teacher":
             assert self._teaching is not None
+            assert self._teaching.network is not None
             model.load_state_dict(self._teaching.network().model.state_dict())
         if run.config.compile:
             compile_model(model, run.device)
@@ -122,6 +124,7 @@ class TrainingSession:
             device=run.device,
             loss_state=loss_state,
             compiled=run.config.compile,
+            past=self._teaching.past if self._teaching else Past(),
         )
 
     def _go_on(self) -> None:
@@ -200,13 +203,14 @@ class TrainingSession:
         teaching, teacher = self._teaching, self._run.teacher
         if teaching is None or teacher is None:
             return None
+        on_test = teaching.on_test()
         return TeacherFigures(
             run_id=teacher.run.run_id if teacher.run else None,
             path=None if teacher.run else teacher.name,
-            epoch=teaching.epoch,
-            top1=teaching.top1,
-            agreement=agreement(logits, teaching.test_logits),
-            kl=mean_kl(teaching.test_logits, logits),
+            epoch=on_test.epoch,
+            top1=on_test.top1,
+            agreement=agreement(logits, on_test.logits),
+            kl=mean_kl(on_test.logits, logits),
         )
 
 

@@ -85,6 +85,11 @@ class Teacher(ABC):
         return None
 
     @property
+    def own_past(self) -> tuple[int, ...]:
+        """How many epochs ago the student itself is that teaches; empty for any other network."""
+        return ()
+
+    @property
     @abstractmethod
     def name(self) -> str:
         """Its run_id, its file, or its name elsewhere."""

@@ -26,8 +26,11 @@ class SoftTargets(Protocol):
     def begin_epoch(self, epoch: int) -> None:
         """Before the first batch of an epoch, counted from 0."""
 
-    def logits(self, batch: Batch) -> Tensor:
-        """Logits (B, K) for the epoch's next batch: all are asked for, in their order."""
+    def logits(self, batch: Batch) -> Tensor | None:
+        """Logits (B, K) for the epoch's next batch: all are asked for, in their order.
+
+        None from a teacher that has nothing to say yet: a past that there is not.
+        """
 
     def end_epoch(self) -> None:
         """Raises RunFailed if any of the epoch's logits were out of the dtype's range."""
@@ -77,6 +80,7 @@ def fit(
     while len(history) < until:
         epoch = len(history)
         terms = train_epoch(learner, task, epoch, observer)
+        learner.past.remember(learner.model)
         logits = predict(learner, task.test)
         if not logits.isfinite().all():
             raise RunFailed(f"the network's test logits are not finite after epoch {epoch + 1}")
@@ -114,7 +118,8 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
             soft_targets=soft_targets,
             state=learner.loss_state,
         )
-        terms = task.loss(step)
+        is_untaught = task.teacher is not None and soft_targets is None
+        terms = task.loss.untaught(step) if is_untaught else task.loss(step)
         learner.update(terms["total"])
         log.add(terms, len(batch.labels))
         observer.step(index + 1, steps, log.means)

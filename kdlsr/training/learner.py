@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.data.samples import Inputs
 from kdlsr.machine.device import AUTOCAST_DTYPES
+from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord
 
 
@@ -25,6 +26,7 @@ class Learner:
         device: where all of it is.
         loss_state: what its loss keeps from step to step and learns; empty for most.
         compiled: whether the model is.
+        past: what it remembers of its own epochs; nothing, for most.
         scaler: of the gradients in fp16.
         base_lr: the rate at full strength.
     """
@@ -36,6 +38,7 @@ class Learner:
     device: torch.device
     loss_state: nn.Module = field(default_factory=nn.Module)
     compiled: bool = False
+    past: Past = field(default_factory=Past)
     scaler: torch.amp.GradScaler = field(init=False)
     base_lr: float = field(init=False)
 
@@ -95,6 +98,7 @@ class Learner:
             "optimizer": self.optimizer,
             "scaler": self.scaler,
             "loss": self.loss_state,
+            **({"past": self.past} if self.past.depth else {}),
         }
 
     def checkpoint(self, history: Sequence[EpochRecord]) -> dict[str, Any]:
