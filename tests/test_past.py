@@ -69,7 +69,7 @@ def _one_epoch_by_hand(run: Run, epoch: int, teachers: Sequence[nn.Module]) -> n
     batches = list(_streams(run).train.epoch(epoch))
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(schedule, base, epoch, (step + 1) / len(batches))
+            group["lr"] = learning_rate(schedule, base, epoch, step, len(batches))
         assert not isinstance(batch.inputs, dict)
         with torch.no_grad():
             target = torch.stack([teacher(batch.inputs) for teacher in teachers]).mean(0)

@@ -25,7 +25,7 @@ from PIL import Image
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data import cifar, datasets, decoded, fashion_mnist, scan, tiny_imagenet
+from kdlsr.data import cifar, datasets, decoded, fashion_mnist, official_tree, scan, tiny_imagenet
 from kdlsr.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT, Cifar10, Cifar100, Layout
 from kdlsr.data.digits import Digits
 from kdlsr.data.fashion_mnist import FashionMnist, IdxFile
@@ -716,6 +716,6 @@ def test_an_altered_tree_is_official_no_longer(data_dir: Path, how: str) -> None
 @pytest.mark.usefixtures("tiny_zip")
 def test_a_marker_that_names_no_content_vouches_for_none(data_dir: Path) -> None:
     TinyImageNet().load()
-    marker = data_dir / tiny_imagenet.FOLDER / tiny_imagenet.MARKER
+    marker = data_dir / tiny_imagenet.FOLDER / official_tree.MARKER
     marker.write_text(tiny_imagenet.ARCHIVE.checksum + "\n")  # as it was written before
     assert TinyImageNet().facts().fingerprint != tiny_imagenet.ARCHIVE.checksum

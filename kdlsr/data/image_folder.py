@@ -72,13 +72,9 @@ class ImageFolder(Dataset):
                 "and test/<class>/*"
             )
         root = self.folder
-        class_names = _classes(root, "train")
-        tested = _classes(root, "test")
-        for name in sorted({*class_names} ^ {*tested}):
-            have, lack = ("train", "test") if name in class_names else ("test", "train")
-            raise UserError(f"{root / lack} has no class {name!r}, which {have} has")
+        class_names = class_folders(root, "train", "test")
         passed: list[Passed] = []
-        train, test = (_split(root, split, class_names, passed) for split in ("train", "test"))
+        train, test = (class_files(root, split, class_names, passed) for split in ("train", "test"))
         return Tree(root, class_names, train, test, (), tuple(passed), self.skip_unreadable)
 
 
@@ -97,7 +93,22 @@ def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
     return size
 
 
-def _classes(root: Path, split: str) -> tuple[str, ...]:
+def class_folders(root: Path, first: str, *others: str) -> tuple[str, ...]:
+    """Returns the names of the classes below `root/<split>`, sorted: the same in all splits.
+
+    Raises:
+        UserError: there is no such folder, fewer than two classes in it, or others than in the
+            first split.
+    """
+    class_names = _folders_of(root, first)
+    for split in others:
+        for name in sorted({*class_names} ^ {*_folders_of(root, split)}):
+            have, lack = (first, split) if name in class_names else (split, first)
+            raise UserError(f"{root / lack} has no class {name!r}, which {have} has")
+    return class_names
+
+
+def _folders_of(root: Path, split: str) -> tuple[str, ...]:
     if not (root / split).is_dir():
         raise UserError(f"dataset.root={root}: there is no folder {split}/ in it")
     names = tuple(folders(root / split))
@@ -106,7 +117,14 @@ def _classes(root: Path, split: str) -> tuple[str, ...]:
     return names
 
 
-def _split(root: Path, split: str, class_names: tuple[str, ...], passed: list[Passed]) -> Files:
+def class_files(
+    root: Path, split: str, class_names: tuple[str, ...], passed: list[Passed]
+) -> Files:
+    """Returns the images of a split; what lies among them and is none is added to `passed`.
+
+    Raises:
+        UserError: a class has none.
+    """
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(class_names):

@@ -17,15 +17,12 @@ from kdlsr.data.decoded import Decoding, load_decoded
 from kdlsr.data.image_folder import one_size
 from kdlsr.data.images import Images
 from kdlsr.data.listing import Files, Passed, Tree, counted, listed
+from kdlsr.data.official_tree import is_official, unpack_official
 from kdlsr.data.scan import inspect, read_bytes
-from kdlsr.files import disk_refusals, locked, remove_abandoned, whole_folder, write_whole
 from kdlsr.files.download import Archive, Progress, fetch
 
 FOLDER = "tiny-imagenet-200"
 VAL, ANNOTATIONS = "val/images", "val/val_annotations.txt"
-# Holds the checksum of the archive that a tree was unpacked from, and the fingerprint of what was
-# unpacked: the tree is the official one for as long as it has that.
-MARKER = ".kdlsr-official"
 ARCHIVE = Archive(
     urls=("http://cs231n.stanford.edu/tiny-imagenet-200.zip",),
     filename="tiny-imagenet-200.zip",
@@ -101,17 +98,12 @@ class TinyImageNet(Dataset):
         found = inspect(tree, progress)
         tree = tree.sifted(found.no_images)
         spec = ImageSpec(*one_size(found), 3)
-        is_official = _marker(root) == [ARCHIVE.checksum, found.fingerprint]
-        return tree, spec, ARCHIVE.checksum if is_official else found.fingerprint
+        official = is_official(root, ARCHIVE, found.fingerprint)
+        return tree, spec, ARCHIVE.checksum if official else found.fingerprint
 
     def _root(self) -> Path:
         given = self.folder
         return given if (given / "wnids.txt").is_file() else given / FOLDER
-
-
-def _marker(root: Path) -> list[str]:
-    marker = root / MARKER
-    return marker.read_text().split() if marker.is_file() else []
 
 
 def _tree(root: Path, skip_unreadable: bool = False) -> Tree:
@@ -197,20 +189,13 @@ def _read(root: Path, name: str) -> str:
 
 
 def _unpack(archive: Path, root: Path, progress: Progress) -> None:
-    """Unpacks the zip to `root`, which appears whole or not at all."""
-    what = f"waiting for another process to unpack {root.name}"
-    with locked(root, lambda: progress(what, 0, 0)) as alone:
-        if root.is_dir():
-            return
-        if alone:
-            remove_abandoned(root.parent, 0, root.name)
-        with disk_refusals(root), whole_folder(root) as unpacked:
-            with zipfile.ZipFile(archive) as zipped:
-                members = zipped.infolist()
-                for done, member in enumerate(members):
-                    member.filename = member.filename.removeprefix(f"{FOLDER}/")
-                    if member.filename:
-                        zipped.extract(member, unpacked)
-                    progress(f"unpack {archive.name}", done + 1, len(members))
-            fingerprint = inspect(_tree(unpacked), progress, remembered=False).fingerprint
-            write_whole(unpacked / MARKER, f"{ARCHIVE.checksum}\n{fingerprint}\n")
+    def extract(folder: Path) -> None:
+        with zipfile.ZipFile(archive) as zipped:
+            members = zipped.infolist()
+            for done, member in enumerate(members):
+                member.filename = member.filename.removeprefix(f"{FOLDER}/")
+                if member.filename:
+                    zipped.extract(member, folder)
+                progress(f"unpack {archive.name}", done + 1, len(members))
+
+    unpack_official(root, ARCHIVE, extract, lambda folder: [_tree(folder)], progress)
