@@ -6,6 +6,30 @@ alone.
 """
 
 from kdlsr.metrics.classification import Metrics, classification_metrics
-from kdlsr.metrics.similarity import agreement, mean_kl
+from kdlsr.metrics.confidence import Confidence, Reliability, confidence_figures, reliability
+from kdlsr.metrics.similarity import (
+    Correlation,
+    agreement,
+    confidence_correlation,
+    mean_kl,
+    pearson,
+    spearman,
+)
+from kdlsr.metrics.temperature import Temperature, fit_temperature
 
-__all__ = ["Metrics", "agreement", "classification_metrics", "mean_kl"]
+__all__ = [
+    "Confidence",
+    "Correlation",
+    "Metrics",
+    "Reliability",
+    "Temperature",
+    "agreement",
+    "classification_metrics",
+    "confidence_correlation",
+    "confidence_figures",
+    "fit_temperature",
+    "mean_kl",
+    "pearson",
+    "reliability",
+    "spearman",
+]

@@ -55,20 +55,29 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
     Raises:
         ValueError: the shapes do not fit, or there is no sample.
     """
-    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(logits):
-        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
-        raise ValueError(f"expected logits (N, K) and labels (N,) with N >= 1, not {shapes}")
-    chunks = [_per_sample(*chunk) for chunk in row_chunks(logits, labels)]
+    check_labelled(logits, labels)
+    chunks = [per_sample(*chunk) for chunk in row_chunks(logits, labels)]
     rank, nll, brier, entropy, confidence = torch.cat(chunks, dim=1)
     correct = (rank < 1).double()
     top5 = (rank < 5).double()
-    ece = _calibration_error(correct, confidence)
+    ece = calibration_error(correct, confidence)
     means = [x.mean() for x in (100 * correct, 100 * top5, nll, brier, entropy, confidence)]
     metrics = Metrics(*torch.stack([*means, ece]).tolist())
     return metrics if logits.shape[1] > 5 else replace(metrics, top5=None)
 
 
-def _per_sample(logits: Tensor, labels: Tensor) -> Tensor:
+def check_labelled(logits: Tensor, labels: Tensor) -> None:
+    """Refuses logits and labels that are not (N, K) and (N,) with N at least 1.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(logits):
+        shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
+        raise ValueError(f"expected logits (N, K) and labels (N,) with N >= 1, not {shapes}")
+
+
+def per_sample(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns (5, n): rank of the right class from 0, nll, brier, entropy, confidence."""
     logits, right = logits.double(), labels.unsqueeze(1)
     log_p = F.log_softmax(logits, dim=1)
@@ -92,9 +101,13 @@ def _rank(logits: Tensor, right: Tensor) -> Tensor:
     return ((logits > own) | ((logits == own) & (index < right))).sum(dim=1)
 
 
-def _calibration_error(correct: Tensor, confidence: Tensor) -> Tensor:
+def calibration_error(correct: Tensor, confidence: Tensor) -> Tensor:
     """Returns the expected calibration error (Guo et al. 2017, Eq. 3) of N samples."""
-    bins = (confidence * ECE_BINS).ceil() - 1
-    in_bin = bins.unsqueeze(1) == torch.arange(ECE_BINS, device=bins.device)
-    gaps = ((correct - confidence).unsqueeze(1) * in_bin).sum(dim=0)
+    gaps = ((correct - confidence).unsqueeze(1) * calibration_bins(confidence)).sum(dim=0)
     return gaps.abs().sum() / len(correct)
+
+
+def calibration_bins(confidence: Tensor) -> Tensor:
+    """Returns which of 15 bins of equal width, (low, high], each is in: (N, 15), bool."""
+    bins = (confidence * ECE_BINS).ceil() - 1
+    return bins.unsqueeze(1) == torch.arange(ECE_BINS, device=bins.device)
