@@ -87,8 +87,9 @@ def test_training_equals_a_plain_loop_of_torch() -> None:
 def test_a_record_holds_the_mean_terms_and_the_test_metrics() -> None:
     task, learner = _task(), _learner()
     history: list[EpochRecord] = []
-    logits = fit(learner, task, history, 1, RecordingObserver(), lambda: None)
-    assert logits is not None
+    found = fit(learner, task, history, 1, RecordingObserver(), lambda: None)
+    assert found is not None
+    logits = found.test
     assert torch.equal(logits, predict(learner, task.test))
     (record,) = history
     assert record.test == classification_metrics(logits, task.test.labels)

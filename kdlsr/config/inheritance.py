@@ -20,6 +20,7 @@ _NOT_INHERITED = Overrides(
         Override("schedule.optimizer", "auto"),
         Override("keep_epochs", []),
         Override("start", "scratch"),
+        Override("train_metrics", False),
         Override("until", None),
     ]
 )

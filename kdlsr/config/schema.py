@@ -126,6 +126,8 @@ class RunConfig:
         start: `teacher` begins with the teacher's weights in place of drawn ones; with plain
             cross-entropy that is the released code's `--double_training`, the control of
             self-training.
+        train_metrics: test every epoch on the plain training samples too, and its teacher on
+            the epoch's views: one more evaluation an epoch, and no other number.
         until: train no further than this epoch; the run stays a prefix of itself.
         output_dir: where runs are stored.
     """
@@ -146,6 +148,7 @@ class RunConfig:
     deterministic: bool = field(default=False, metadata=LAST_BITS)
     keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = field(default=(), metadata=NO_NUMBERS)
     start: Literal["scratch", "teacher"] = "scratch"
+    train_metrics: bool = field(default=False, metadata=NO_NUMBERS)
     until: Annotated[int, AtLeast(1)] | None = field(default=None, metadata=NO_NUMBERS)
     output_dir: str = field(default="outputs", metadata=NO_NUMBERS)
 

@@ -20,6 +20,7 @@ from kdlsr.training.checkpoint import checkpoint_path
 from kdlsr.training.record import EpochRecord
 
 T = TypeVar("T")
+LOGITS = ("test_logits.npz", "val_logits.npz")
 
 
 class DamagedFile(UserError):
@@ -82,8 +83,8 @@ class RunFolder:
         """Returns how far the run is, and its result if it can be believed.
 
         Args:
-            whole: whether test_logits.npz, which no report reads, has to be the run's own, where
-                a checkpoint is left to make it from.
+            whole: whether the files of logits, which hardly any report reads, have to be the
+                run's own, where a checkpoint is left to make them from.
         """
         path = self.path / "result.json"
         try:
@@ -116,15 +117,24 @@ class RunFolder:
             raise DamagedFile(f"{self.path / 'metrics.jsonl'} is not what its result is of")
 
     def _check_logits(self, result: RunResult) -> None:
-        expected, last = result.files.get("test_logits.npz"), result.at("last")
-        if expected is None or last is None:
+        last = result.at("last")
+        if last is None or not checkpoint_path(self.checkpoints, last.epoch).exists():
             return
-        path = self.path / "test_logits.npz"
+        for name in LOGITS:
+            if name in result.files:
+                self.vouched(result, name)
+
+    def vouched(self, result: RunResult, name: str) -> bytes:
+        """Returns the content of a file that a result vouches for.
+
+        Raises:
+            DamagedFile: it is not there, or not what the result is of.
+        """
+        expected, path = result.files[name], self.path / name
         content = read_bytes(path) or b""
-        made = len(content), hashlib.sha256(content).hexdigest()
-        is_left = checkpoint_path(self.checkpoints, last.epoch).exists()
-        if made != (expected.size, expected.sha256) and is_left:
+        if (len(content), hashlib.sha256(content).hexdigest()) != (expected.size, expected.sha256):
             raise DamagedFile(f"{path} is not what its result is of")
+        return content
 
     def result(self) -> RunResult | None:
         """Returns the result, or the record of a failure; None where there is none to believe."""

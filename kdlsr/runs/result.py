@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from kdlsr.config import build
-from kdlsr.metrics import Metrics
+from kdlsr.metrics import Correlation, Metrics
 
 SCHEMA = 1
 Status = Literal["complete", "failed", "incomplete", "not started"]
@@ -36,6 +36,10 @@ class TeacherFigures:
         top1: the teacher's own accuracy, percent.
         agreement: percent of samples to which both give one class.
         kl: mean KL(teacher || student) at temperature 1, nats.
+        correlation: of the two networks' confidences over the test samples; None in results
+            from before it was noted.
+        train: the teacher's on the training views of the run's last epoch; None where it did
+            not teach then, and likewise.
     """
 
     run_id: str | None = None
@@ -44,6 +48,8 @@ class TeacherFigures:
     top1: float
     agreement: float
     kl: float
+    correlation: Correlation | None = None
+    train: Metrics | None = None
 
     @property
     def name(self) -> str:
@@ -69,6 +75,8 @@ class RunResult:
         protocols: by name; `best_val` is None without a validation split.
         parameters: how many the network has.
         teacher: None without one.
+        train: of the training samples as they are, after the last epoch; None unless
+            `train_metrics` asked for it.
         files: by name, what the result belongs to.
         environment: `mixed` where its sessions do not all promise the same bits.
         error: why it failed; None for a complete run.
@@ -81,6 +89,7 @@ class RunResult:
     protocols: Mapping[str, AtEpoch | None] | None = None
     parameters: int | None = None
     teacher: TeacherFigures | None = None
+    train: Metrics | None = None
     environment: Literal["uniform", "mixed"] | None = None
     files: Mapping[str, Vouched] = field(default_factory=dict)
     error: str | None = None

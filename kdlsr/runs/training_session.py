@@ -4,6 +4,7 @@ All that it needs is ready when it begins: the right to write, the data, the tea
 trained how far, and where teachers come from, is `execute`'s.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,8 +12,9 @@ import torch
 from torch import Tensor
 
 from kdlsr.data.prepare import Streams
+from kdlsr.data.stream import EvalStream
 from kdlsr.machine.environment import describe_environment
-from kdlsr.metrics import agreement, mean_kl
+from kdlsr.metrics import Metrics, agreement, confidence_correlation, mean_kl
 from kdlsr.progress import RunWatch, WatchedRun, watching
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run, resolved_config
@@ -28,7 +30,7 @@ from kdlsr.training.checkpoint import (
     read_checkpoint,
 )
 from kdlsr.training.compiling import compile_model
-from kdlsr.training.fit import Task, fit, predict
+from kdlsr.training.fit import Predictions, Task, fit, metrics_on, predict, predictions
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
 from kdlsr.training.past import Past
@@ -68,17 +70,23 @@ class TrainingSession:
     def to_the_end(self) -> RunResult:
         """Trains what is missing, and writes the run's logits and result."""
         with self._watched(self._run.config.schedule.epochs) as watch:
-            logits = self._fit(self._run.config.schedule.epochs, watch)
-            if logits is None:
-                logits = predict(self._learner, self._streams.test)
-            result = self._result(logits)
-            labels = self._streams.test.labels
-            self._writer.test_logits(logits.cpu().numpy(), labels.cpu().numpy())
+            found = self._fit(self._run.config.schedule.epochs, watch)
+            if found is None:
+                found = predictions(self._learner, self._task)
+            result = self._result(found.test)
+            self._write_logits(found)
             self._writer.times(watch.times.record())
             self._writer.metrics(self._history)
             self._writer.result(result)
             watch.complete(result.to_json())
         return result
+
+    def _write_logits(self, found: Predictions) -> None:
+        test, validation = self._streams.test, self._streams.validation
+        self._writer.test_logits(found.test.cpu().numpy(), test.labels.cpu().numpy())
+        if validation is not None and found.validation is not None:
+            held_out = validation.labels.cpu().numpy()
+            self._writer.val_logits(found.validation.cpu().numpy(), held_out)
 
     def to_epoch(self, epoch: int) -> None:
         """Trains up to an epoch, whose checkpoint is kept for good; the run stays a prefix."""
@@ -89,18 +97,21 @@ class TrainingSession:
             self._fit(epoch, watch)
             self._writer.times(watch.times.record())
 
-    def _fit(self, until: int, watch: RunWatch) -> Tensor | None:
+    def _fit(self, until: int, watch: RunWatch) -> Predictions | None:
         return fit(self._learner, self._task, self._history, until, watch, self._save)
 
-    @property
+    @functools.cached_property
     def _task(self) -> Task:
+        train = self._streams.train
+        is_tested = self._run.config.train_metrics
         return Task(
-            train=self._streams.train,
+            train=train,
             test=self._streams.test,
             validation=self._streams.validation,
             loss=self._run.loss,
             teacher=self._teaching.soft_targets if self._teaching else None,
             init_seed=self._run.config.init_seed,
+            train_set=EvalStream(train.samples, train.rows) if is_tested else None,
         )
 
     def _build(self) -> Learner:
@@ -189,6 +200,7 @@ class TrainingSession:
             protocols=protocols,
             parameters=sum(p.numel() for p in self._learner.model.parameters()),
             teacher=self._teacher_figures(logits),
+            train=self._train_set_metrics(),
             environment="uniform" if self._uniform else "mixed",
         )
 
@@ -198,6 +210,12 @@ class TrainingSession:
         if self._streams.validation is not None:
             best["best_val"] = best_epoch(self._history, "val")
         return best
+
+    def _train_set_metrics(self) -> Metrics | None:
+        stream = self._task.train_set
+        if stream is None or self._history[-1].train_set is not None:
+            return self._history[-1].train_set
+        return metrics_on(stream, predict(self._learner, stream))  # the option came too late
 
     def _teacher_figures(self, logits: Tensor) -> TeacherFigures | None:
         teaching, teacher = self._teaching, self._run.teacher
@@ -211,7 +229,16 @@ class TrainingSession:
             top1=on_test.top1,
             agreement=agreement(logits, on_test.logits),
             kl=mean_kl(on_test.logits, logits),
+            correlation=confidence_correlation(on_test.logits, logits),
+            train=self._teacher_on_training(),
         )
+
+    def _teacher_on_training(self) -> Metrics | None:
+        assert self._teaching is not None
+        soft_targets = self._teaching.soft_targets
+        if soft_targets is None:
+            return None
+        return soft_targets.on_training(self._streams.train, len(self._history) - 1)
 
 
 def tracked_run(run: Run, session: Session) -> TrackedRun:

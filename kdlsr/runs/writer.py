@@ -18,7 +18,7 @@ import numpy.typing as npt
 from kdlsr.config.errors import in_a_line
 from kdlsr.files import file_digest, remove_abandoned, remove_files, write_json, write_whole
 from kdlsr.runs.card import RunCard
-from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.folder import LOGITS, RunFolder
 from kdlsr.runs.identity import canonical, sealed
 from kdlsr.runs.owner import Ownership
 from kdlsr.runs.result import RunResult, Vouched
@@ -32,7 +32,7 @@ from kdlsr.training.record import EpochRecord
 
 logger = logging.getLogger("kdlsr")
 
-VOUCHED = ("metrics.jsonl", "test_logits.npz")  # by result.json
+VOUCHED = ("metrics.jsonl", *LOGITS)  # by result.json
 # In which two sessions of a run must agree for the same bits to be promised.
 DECISIVE = ("device_type", "threads", "torch")
 
@@ -77,11 +77,18 @@ class RunWriter:
 
     def test_logits(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
         """Writes test_logits.npz: the last epoch's, float32 (N, K), and labels int64 (N,)."""
+        self._logits("test_logits.npz", logits, labels)
+
+    def val_logits(self, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> None:
+        """Writes val_logits.npz, of the samples held out of training, likewise."""
+        self._logits("val_logits.npz", logits, labels)
+
+    def _logits(
+        self, name: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
+    ) -> None:
         content = io.BytesIO()
         np.savez(content, logits=logits, labels=labels)
-        write_whole(
-            self.folder.path / "test_logits.npz", content.getvalue(), guard=self.owner.check
-        )
+        write_whole(self.folder.path / name, content.getvalue(), guard=self.owner.check)
 
     def result(self, result: RunResult) -> None:
         """Writes result.json, which makes the run complete."""

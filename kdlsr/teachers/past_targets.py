@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.data.samples import Inputs
-from kdlsr.data.stream import Batch, EvalStream
+from kdlsr.data.stream import Batch, EvalStream, TrainStream
+from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.teachers.network import TeacherNetwork
 from kdlsr.training.past import Past
 
@@ -106,6 +107,22 @@ class PastTargets:
         logits = stream.collect(lambda batch: self._teacher.logits(batch.inputs))
         self._teacher.check()
         return logits
+
+    def on_training(self, train: TrainStream, epoch: int) -> Metrics | None:
+        """Returns the metrics, on the views of `epoch`, of those who taught in it, the last one.
+
+        It costs another pass over the views. None where there was no past yet.
+
+        Raises:
+            RunFailed: as for `end_epoch`.
+        """
+        self._take(self._epochs_ago)
+        if not self._answers:
+            return None
+        batches = [(self._teacher.logits(b.inputs), b.labels) for b in train.epoch(epoch)]
+        self._teacher.check()
+        logits, labels = zip(*batches, strict=True)
+        return classification_metrics(torch.cat(logits), torch.cat(labels))
 
     def _take(self, ages: Sequence[int]) -> None:
         found = [weights for age in ages if (weights := self._past.ago(age)) is not None]

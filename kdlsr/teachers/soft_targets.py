@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from kdlsr.data.stream import Batch, EvalStream
+from kdlsr.data.stream import Batch, EvalStream, TrainStream
+from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.teachers.network import DTYPES, TeacherNetwork
 from kdlsr.teachers.outputs import TEST, TRAIN, Logits, OutputStore, epoch_part
 
@@ -58,27 +59,29 @@ class SoftTargets:
         self._places = torch.from_numpy(places).to(device)  # of each row of the data set
         self._live: TeacherNetwork | None = None  # of this epoch; None: it is replayed
         self._outputs: Tensor | None = None  # its outputs (n, K): replayed, or so far recorded
-        self._part = ""
+        self._part, self._epoch = "", 0
+        self._ended: int | None = None  # the epoch whose outputs these are, once it is over
 
     def begin_epoch(self, epoch: int) -> None:
         """Finds the epoch's outputs (counted from 0), or makes ready to compute them."""
-        self._part = epoch_part(epoch)
+        self._part, self._epoch, self._ended = epoch_part(epoch), epoch, None
+        self._outputs = None
         stored = self._store.read(self._part, self._shape, self._dtype) if self._store else None
         if stored is not None:
             self._live, self._outputs = None, self._placed(stored)
             return
         self._live = self._network()
-        self._outputs = self._blank() if self._store and self._store.is_open else None
+        self._outputs = self._blank()
 
     def logits(self, batch: Batch) -> Tensor:
         """Returns the logits (B, K), fp32, of a batch of the epoch's views."""
         if self._live is None:
             return self._replayed(batch)
+        assert self._outputs is not None
         logits = self._live.logits(batch.inputs)
-        if self._outputs is not None:
-            places = self._places[batch.rows].to(self._outputs.device)
-            # Exact: these are values of the dtype already.
-            self._outputs[places] = logits.to(self._outputs.device, self._outputs.dtype)
+        places = self._places[batch.rows].to(self._outputs.device)
+        # Exact: these are values of the dtype already.
+        self._outputs[places] = logits.to(self._outputs.device, self._outputs.dtype)
         return logits
 
     def end_epoch(self) -> None:
@@ -89,9 +92,35 @@ class SoftTargets:
         """
         if self._live is not None:
             self._live.check()
-            if self._outputs is not None and self._store is not None and self._all_visited():
+            assert self._outputs is not None
+            if self._store is not None and self._all_visited():
                 self._store.write(self._part, self._outputs.cpu().numpy())
-        self._live = self._outputs = None
+        self._live, self._ended = None, self._epoch
+
+    def on_training(self, train: TrainStream, epoch: int) -> Metrics:
+        """Returns the teacher's metrics on the training views of `epoch`, counted from 0.
+
+        Of the epoch that ended last, and of a stored one, the outputs are there; those of any
+        other are computed now.
+
+        Args:
+            train: the views that it teaches on.
+            epoch: counted from 0.
+
+        Raises:
+            RunFailed: as for `end_epoch`.
+        """
+        if self._ended != epoch:
+            self.begin_epoch(epoch)
+            if self._live is not None:
+                for batch in train.epoch(epoch):
+                    self.logits(batch)
+            self.end_epoch()
+        assert self._outputs is not None
+        visited = (~self._outputs[:, 0].isnan()).nonzero().squeeze(1)
+        labels = train.samples.labels[torch.from_numpy(train.rows).to(self._device)]
+        labels = labels.to(self._outputs.device)
+        return classification_metrics(self._outputs[visited], labels[visited])
 
     def predict(self, stream: EvalStream) -> Tensor:
         """Returns the logits (N, K), fp32, of the test samples, `stream`, in its order.

@@ -5,7 +5,7 @@ No step waits for the device: loss terms are collected on it and read at the epo
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -35,6 +35,12 @@ class SoftTargets(Protocol):
     def end_epoch(self) -> None:
         """Raises RunFailed if any of the epoch's logits were out of the dtype's range."""
 
+    def on_training(self, train: TrainStream, epoch: int) -> Metrics | None:
+        """The teacher's metrics on the training views of the epoch that ended last.
+
+        None from a teacher that had nothing to say in it.
+        """
+
 
 class Observer(Protocol):
     """Sees training go by; may not change it."""
@@ -47,7 +53,11 @@ class Observer(Protocol):
 
 @dataclass
 class Task:
-    """What is learned from what: the data, the loss and, where it needs one, the teacher."""
+    """What is learned from what: the data, the loss and, where it needs one, the teacher.
+
+    Attributes:
+        train_set: the training samples as they are, if every epoch is to be tested on them.
+    """
 
     train: TrainStream
     test: EvalStream
@@ -55,6 +65,15 @@ class Task:
     loss: Loss
     teacher: SoftTargets | None
     init_seed: int
+    train_set: EvalStream | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A network's logits (N, K), fp32, of the test samples, and of those held out if any are."""
+
+    test: Tensor
+    validation: Tensor | None
 
 
 def fit(
@@ -64,37 +83,48 @@ def fit(
     until: int,
     observer: Observer,
     save: Callable[[], None],
-) -> Tensor | None:
+) -> Predictions | None:
     """Trains from the epoch after the last of `history` to epoch `until`, both extended here.
 
     After each epoch its record is appended to `history` and `save` is called.
 
     Returns:
-        The test logits (N, K) of the last epoch, or None if there was nothing left to do.
+        The predictions of the last epoch, or None if there was nothing left to do.
 
     Raises:
         RunFailed: a loss was not finite, or the test logits are not; the message names the
             epoch (and step).
     """
-    logits = None
+    found = None
     while len(history) < until:
         epoch = len(history)
         terms = train_epoch(learner, task, epoch, observer)
         learner.past.remember(learner.model)
-        logits = predict(learner, task.test)
-        if not logits.isfinite().all():
+        found = predictions(learner, task)
+        if not found.test.isfinite().all():
             raise RunFailed(f"the network's test logits are not finite after epoch {epoch + 1}")
-        record = EpochRecord(
-            epoch=epoch + 1,
-            lr=learner.rate,
-            train=terms,
-            val=_validation_metrics(learner, task.validation),
-            test=classification_metrics(logits, task.test.labels),
-        )
+        record = _record(learner, task, epoch, terms, found)
         history.append(record)
         save()
         observer.epoch(record)
-    return logits
+    return found
+
+
+def _record(
+    learner: Learner, task: Task, epoch: int, terms: Mapping[str, float], found: Predictions
+) -> EpochRecord:
+    record = EpochRecord(
+        epoch=epoch + 1,
+        lr=learner.rate,
+        train=terms,
+        val=metrics_on(task.validation, found.validation),
+        test=classification_metrics(found.test, task.test.labels),
+    )
+    if task.train_set is None:
+        return record
+    train_set = metrics_on(task.train_set, predict(learner, task.train_set))
+    teacher = task.teacher.on_training(task.train, epoch) if task.teacher else None
+    return replace(record, train_set=train_set, teacher=teacher)
 
 
 def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) -> dict[str, float]:
@@ -138,10 +168,17 @@ def predict(learner: Learner, stream: EvalStream) -> Tensor:
         return stream.collect(lambda b: learner.forward(b.inputs).to(torch.float32, copy=True))
 
 
-def _validation_metrics(learner: Learner, stream: EvalStream | None) -> Metrics | None:
-    if stream is None:
+def predictions(learner: Learner, task: Task) -> Predictions:
+    """Returns what the network says of the test and of the validation samples."""
+    test = predict(learner, task.test)
+    return Predictions(test, predict(learner, task.validation) if task.validation else None)
+
+
+def metrics_on(stream: EvalStream | None, logits: Tensor | None) -> Metrics | None:
+    """Returns the metrics of a stream's logits (N, K); None where there are none."""
+    if stream is None or logits is None:
         return None
-    return classification_metrics(predict(learner, stream), stream.labels)
+    return classification_metrics(logits, stream.labels)
 
 
 class _TermLog:

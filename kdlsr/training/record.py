@@ -8,6 +8,8 @@ from typing import Any, Literal, Self
 
 from kdlsr.metrics import Metrics
 
+_ASKED_FOR = ("train_set", "teacher")  # by `train_metrics`
+
 
 @dataclass(frozen=True)
 class EpochRecord:
@@ -19,6 +21,8 @@ class EpochRecord:
         train: the mean of each of the loss's terms over its training views.
         val: of the validation samples, where there are some.
         test: of the test samples.
+        train_set: of the training samples as they are, where that is asked for.
+        teacher: the teacher's, on the epoch's training views, likewise.
     """
 
     epoch: int
@@ -26,10 +30,13 @@ class EpochRecord:
     train: Mapping[str, float]
     val: Metrics | None
     test: Metrics
+    train_set: Metrics | None = None
+    teacher: Metrics | None = None
 
     def as_plain(self) -> dict[str, Any]:
-        """Returns it as nested plain values."""
-        return dataclasses.asdict(self)
+        """Returns it as nested plain values, without what was not asked for."""
+        plain = dataclasses.asdict(self)
+        return {k: v for k, v in plain.items() if v is not None or k not in _ASKED_FOR}
 
     def to_line(self) -> str:
         """Returns its line, with the newline.
@@ -43,8 +50,9 @@ class EpochRecord:
     def from_line(cls, line: str) -> Self:
         """The inverse of `to_line`."""
         plain = json.loads(line)
-        val = plain["val"] and Metrics(**plain["val"])
-        return cls(**plain | {"val": val, "test": Metrics(**plain["test"])})
+        parts = ("val", "test", *_ASKED_FOR)
+        read = {part: Metrics(**plain[part]) for part in parts if plain.get(part)}
+        return cls(**plain | read)
 
 
 def best_epoch(history: Sequence[EpochRecord], split: Literal["test", "val"]) -> int:
