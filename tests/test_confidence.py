@@ -162,9 +162,6 @@ def test_a_network_that_is_as_sure_of_everything_has_no_correlation() -> None:
 @pytest.mark.parametrize("call", [confidence_figures, fit_temperature, reliability])
 def test_shapes_that_do_not_fit_are_refused(call: object) -> None:
     assert callable(call)
-    for logits, labels in (
-        (torch.zeros(3, 2), torch.zeros(2)),
-        (torch.zeros(0, 2), torch.zeros(0)),
-    ):
+    for n, m in ((3, 2), (0, 0)):
         with pytest.raises(ValueError, match="expected logits"):
             call(torch.zeros(n, 2), torch.zeros(m))

@@ -1,0 +1,141 @@
+"""What a run keeps for questions of confidence: held-out logits, its teacher on training views."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from kdlsr.config.compose import compose_config
+from kdlsr.config.overrides import Overrides
+from kdlsr.config.schema import read_config
+from kdlsr.metrics import classification_metrics, confidence_correlation
+from kdlsr.runs.execute import complete_run, store_of
+from kdlsr.runs.folder import DamagedFile, RunFolder
+from kdlsr.runs.plan import Run, plan_run
+from kdlsr.runs.session import Session
+
+STUDENT = ["dataset=digits", "dataset.subset=200", "schedule=quick", "schedule.epochs=2"]
+STUDENT += ["schedule.milestones=[]", "precision=fp32", "model=resnet8", "model.width=4"]
+KD = ["loss=kd", "teacher=self", "dataset.views=none", "dataset.val_fraction=0.2"]
+Planned = Callable[..., Run]
+
+
+@pytest.fixture(scope="module")
+def plain() -> dict[str, Any]:
+    return compose_config([*STUDENT, *KD])  # composed once: it is slow
+
+
+def _plan(plain: dict[str, Any], root: Path, *overrides: str) -> Run:
+    own = Overrides.parse([f"output_dir={root}", *overrides])
+    return plan_run(read_config(own.apply_to(plain)))
+
+
+@pytest.fixture(scope="module")
+def student(plain: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A student with a validation split, tested on its training samples, complete."""
+    run = _plan(plain, tmp_path_factory.mktemp("student"), "train_metrics=true")
+    complete_run(run, Session())
+    return run
+
+
+def _folder(run: Run) -> RunFolder:
+    return store_of(run.config).run(run.run_id)
+
+
+def _logits(run: Run, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    result = _folder(run).result()
+    assert result is not None
+    with np.load(io.BytesIO(_folder(run).vouched(result, name))) as found:
+        assert found["logits"].dtype == np.float32
+        return torch.from_numpy(found["logits"]), torch.from_numpy(found["labels"])
+
+
+def test_validation_logits_are_the_last_epochs(student: Run) -> None:
+    logits, labels = _logits(student, "val_logits.npz")
+    record = _folder(student).history()[-1]
+    assert classification_metrics(logits, labels) == record.val
+
+
+def test_the_teacher_is_measured_on_the_training_views_of_the_last_epoch(student: Run) -> None:
+    """Without augmentation these are its own training samples, its logits rounded to float16."""
+    result, teacher_run = _folder(student).result(), student.teacher_run
+    assert result is not None
+    assert result.teacher is not None
+    assert teacher_run is not None
+    found = result.teacher.train
+    outputs = sorted(Path(student.config.output_dir).glob("teacher_outputs/*/epoch-0002-*.npy"))
+    assert found is not None
+    stored = torch.from_numpy(np.load(outputs[0]).astype(np.float32))
+    assert found.confidence == pytest.approx(float(stored.softmax(1).amax(1).mean()), abs=1e-6)
+    p = stored.double().softmax(1)
+    assert found.entropy == pytest.approx(float(torch.special.entr(p).sum(1).mean()), rel=1e-9)
+    assert found.top1 > 15
+
+
+def test_the_correlation_with_the_teacher_is_that_of_both_files(student: Run) -> None:
+    result, teacher_run = _folder(student).result(), student.teacher_run
+    assert result is not None
+    assert result.teacher is not None
+    assert teacher_run is not None
+    ours, theirs = (_logits(run, "test_logits.npz")[0] for run in (student, teacher_run))
+    expected, found = confidence_correlation(theirs, ours), result.teacher.correlation
+    assert found is not None
+    assert found.pearson is not None
+    assert found.pearson == pytest.approx(expected.pearson, abs=1e-3)  # float16
+
+
+def test_the_option_adds_figures_and_moves_none(
+    student: Run, plain: dict[str, Any], tmp_path: Path
+) -> None:
+    without = _plan(plain, tmp_path)
+    assert without.run_id == student.run_id
+    complete_run(without, Session())
+    names = ("metrics.jsonl", "test_logits.npz", "val_logits.npz", "result.json")
+    ours, theirs = ([(_folder(r).path / n) for n in names] for r in (student, without))
+    lines = [json.loads(line) for line in ours[0].read_text().splitlines()]
+    added = [(line.pop("train_set"), line.pop("teacher")) for line in lines]
+    assert lines == [json.loads(line) for line in theirs[0].read_text().splitlines()]
+    assert [a.read_bytes() for a in ours[1:3]] == [b.read_bytes() for b in theirs[1:3]]
+    result, other = _folder(student).result(), _folder(without).result()
+    assert result is not None
+    assert other is not None
+    assert result.teacher is not None
+    assert (vars(result.train), vars(result.teacher.train)) == added[-1]
+    assert other.train is None
+    assert other.teacher == result.teacher
+
+
+@pytest.mark.parametrize("store", ["auto", "off"])
+def test_a_run_whose_end_is_made_again_ends_with_the_same_bytes(
+    student: Run, store: str, plain: dict[str, Any]
+) -> None:
+    """Nothing is left to train: what the teacher says of the last epoch is found or asked anew."""
+    names = ("result.json", "val_logits.npz", "test_logits.npz", "metrics.jsonl")
+    folder = _folder(student).path
+    before = [(folder / name).read_bytes() for name in names]
+    (folder / "result.json").unlink()
+    (folder / "val_logits.npz").unlink()
+    root = student.config.output_dir
+    complete_run(
+        _plan(plain, Path(root), "train_metrics=true", f"teacher.store={store}"), Session()
+    )
+    assert [(folder / name).read_bytes() for name in names] == before
+
+
+def test_damaged_validation_logits_are_made_again(student: Run) -> None:
+    path = _folder(student).path / "val_logits.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[:-9])
+    assert _folder(student).is_complete()
+    assert not _folder(student).is_complete(whole=True)
+    result = _folder(student).result()
+    assert result is not None
+    with pytest.raises(DamagedFile, match="is not what its result is of"):
+        _folder(student).vouched(result, "val_logits.npz")
+    complete_run(student, Session())
+    assert path.read_bytes() == content
