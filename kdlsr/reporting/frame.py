@@ -164,13 +164,14 @@ def render_json(report: Report) -> str:
     Raises:
         ValueError: a number is not finite.
     """
-    apart = ("cells", "first_line", "search")
+    apart = ("cells", "first_line", "search", "studies")
     rest = {f.name: getattr(report, f.name) for f in fields(report) if f.name not in apart}
     values = {
         "first_line": report.first_line,
         "schema": SCHEMA,
         **rest,
         "search": asdict(report.search) if report.search else None,
+        "studies": {study.name: dict(study.values) for study in report.studies},
         "cells": [_cell(cell) for cell in report.cells],
         "table_csv_columns": {name: c.meaning for name, c in columns(report).items()},
     }

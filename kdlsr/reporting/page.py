@@ -4,13 +4,14 @@ It arranges; it computes nothing.
 """
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from kdlsr.reporting import formatting, templating
 from kdlsr.reporting.charts import cell_charts, colour
 from kdlsr.reporting.figures.curves import panels
 from kdlsr.reporting.figures.intervals import sections
+from kdlsr.reporting.study import Study, StudyFigure
 from kdlsr.reporting.summary import CellSummary, Report, RunSummary
 from kdlsr.runs.result import TeacherFigures
 
@@ -52,6 +53,7 @@ class Section:
         title: its heading.
         template: the file of `templates/page/` that writes what stands below that.
         caption, image, narrow: of a figure, the image in base64.
+        study: what a study's section shows.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Section:
     caption: str = ""
     image: str = ""
     narrow: bool = False
+    study: Study | None = None
 
 
 def render_page(report: Report, figures: Mapping[str, bytes]) -> str:
@@ -98,6 +101,9 @@ def _sections(report: Report, figures: Mapping[str, bytes]) -> Iterator[Section]
         if _unfinished(report):
             yield Section("unfinished", "Not complete", "unfinished")
         yield Section("results", "Results", "results")
+    for study in report.studies:
+        yield Section(f"study-{study.name}", study.title, "study", study=study)
+        yield from map(_figure_of(figures), study.figures)
     yield from _figures(_SPECIAL, figures)
     if report.cells:
         # On those that are left out nothing is drawn.
@@ -112,9 +118,21 @@ def _figures(
 ) -> Iterator[Section]:
     for name, (title, caption) in known.items():
         if name in figures:
-            image = base64.b64encode(figures[name]).decode()
             anchor = name.removesuffix(".png")
-            yield Section(anchor, title, "figure", caption, image, name in _NARROW)
+            yield _figure(anchor, title, caption, figures[name], narrow=name in _NARROW)
+
+
+def _figure_of(figures: Mapping[str, bytes]) -> Callable[[StudyFigure], Section]:
+    def section(found: StudyFigure) -> Section:
+        image = figures[f"{found.name}.png"]
+        return _figure(found.name, found.title, found.caption, image, narrow=found.narrow)
+
+    return section
+
+
+def _figure(anchor: str, title: str, caption: str, image: bytes, *, narrow: bool) -> Section:
+    encoded = base64.b64encode(image).decode()
+    return Section(anchor, title, "figure", caption, encoded, narrow)
 
 
 def _facts(report: Report) -> list[tuple[str, str | None]]:

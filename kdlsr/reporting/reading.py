@@ -40,6 +40,7 @@ def read_run(
         result=reading.result,
         environment=tuple(filter(None, map(_environment_line, sessions))),
         fault=fault,
+        folder=folder,
     )
 
 

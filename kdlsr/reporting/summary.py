@@ -10,7 +10,9 @@ from functools import cached_property
 from typing import Literal
 
 from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
+from kdlsr.reporting.study import Study
 from kdlsr.runs.card import RunCard
+from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import RunResult, TeacherFigures
 from kdlsr.tables.plan import PlacedCell
 from kdlsr.training.record import EpochRecord
@@ -35,6 +37,7 @@ class RunSummary:
         result: of a run that ended.
         environment: hardware and versions of its sessions, a line each.
         fault: what of its folder cannot be believed; None where all can.
+        folder: its files, for studies that read more of them.
     """
 
     card: RunCard
@@ -45,6 +48,7 @@ class RunSummary:
     result: RunResult | None = None
     environment: tuple[str, ...] = ()
     fault: str | None = None
+    folder: RunFolder | None = None
 
     @property
     def run_id(self) -> str:
@@ -192,6 +196,7 @@ class Report:
             `hand_made_distribution`, or `heat_map`.
         hand_made: classes, tau, correct_probability of that figure.
         search: the grid, in a report on a search.
+        studies: what else the table asks for, a section each.
     """
 
     name: str
@@ -211,6 +216,7 @@ class Report:
     made_from: str = ""
     hand_made: Mapping[str, float] | None = None
     search: Search | None = None
+    studies: tuple[Study, ...] = ()
 
     @cached_property
     def by_key(self) -> Mapping[str, CellSummary]:

@@ -5,6 +5,7 @@ from dataclasses import fields
 from typing import cast
 
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
+from kdlsr.reporting.studies import Studied, study_all
 from kdlsr.reporting.summarise import summarise
 from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
@@ -35,6 +36,7 @@ def report_table(
     runs = [run for cell in planned.cells for run in cell.runs.values()]
     data = describe_data(resolved_config(runs[0])) if runs else "no runs"
     n = len(planned.request.seeds)
+    studied = study_all(Studied(found.cells, found.protocol, table))
     return Report(
         **vars(found),
         name=planned.report_name,
@@ -48,6 +50,7 @@ def report_table(
         made_from=made_from,
         figure=table.figure,
         hand_made=vars(table.hand_made) if table.hand_made else None,
+        studies=studied,
     )
 
 

@@ -29,6 +29,10 @@ def print_report(console: Console, report: Report) -> None:
     _print_unfinished(console, report)
     if formatting.chosen(report):
         _print_paragraph(console, formatting.chosen(report), style="bold")
+    for study in report.studies:
+        _print_paragraph(console, study.title, style="bold")
+        for text in study.answers:
+            _print_paragraph(console, text)
     for text in (*report.caveats, formatting.grades(report)):
         if text:
             _print_paragraph(console, f"- {text}")

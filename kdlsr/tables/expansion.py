@@ -28,7 +28,7 @@ class Expansion:
         self.setting = read_setting(table.setting)
         profile = request.profile
         own = self.setting.overrides if profile.overrides is None else profile.overrides
-        self.base = own + request.overrides
+        self.base = own + table.overrides + request.overrides
         self.cells: dict[str, PlannedCell] = {}
 
     def planned(self) -> PlannedTable:
@@ -110,7 +110,8 @@ class Expansion:
             return
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
-            wanted = variant.controls if self.request.controls else ()
+            has_controls = self.request.controls and self.table.controls
+            wanted = variant.controls if has_controls else ()
             controls = [self._control(cell, control, baseline) for control in wanted]
             key = self._free_key(f"{place} {variant.name}")
             overrides = self._student(cell, variant)

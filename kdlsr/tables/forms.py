@@ -48,7 +48,8 @@ def forms_of(cell: Cell, classes: int, chosen: Iterable[str] | None = None) -> l
     Raises:
         UserError: the row makes no sense with so many classes.
     """
-    own = find_method(cell.method).loss_class.forms
+    known = find_method(cell.method).loss_class.forms
+    own = [form for form in known if cell.forms is None or form in cell.forms]
     return [_form(cell, form, classes) for form in chosen or own if form in own]
 
 

@@ -18,6 +18,7 @@ from kdlsr.tables.methods import Role, find_method
 Grade = Literal["P", "S", "V", "D"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
+Study = Literal["confidence", "tuned_elsewhere", "ls_teachers"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ class Cell:
             or a stand-in that `note` explains.
         note: why, for a stand-in; and what else is to be known of the row.
         omitted: why the cell cannot be run here at all.
+        forms: of its loss, in which it is run; null: in all.
     """
 
     row: str
@@ -137,6 +139,7 @@ class Cell:
     basis: Basis = "released"
     note: str | None = None
     omitted: str | None = None
+    forms: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.basis == "stand-in" and not self.note:
@@ -158,6 +161,10 @@ class Cell:
             if key not in known:
                 own = {f.name for f in dataclasses.fields(Cell)}
                 raise UserError(f"unknown key {where}.{key}{nearest(key, known | own)}")
+        for form in self.forms or ():
+            if form not in method.loss_class.forms:
+                near = nearest(form, method.loss_class.forms)
+                raise UserError(f"{where}.forms={form!r} is not possible{near}")
         for form in method.loss_class.forms:
             method.published(self.options, form, self.weight_classes, where)
         if method.poor_teacher != (self.poor_teacher is not None):
@@ -208,6 +215,9 @@ class Table:
         cells_from: another table, whose baselines and cells are this one's too.
         figure: a figure that is drawn of it besides the intervals.
         hand_made: what `hand_made_distribution` draws.
+        studies: what else its report asks of the runs, a section each.
+        overrides: what all of its runs have, at whatever profile.
+        controls: whether its rows' controls are run.
         profile: the profile it is run at unless another is chosen.
         run_at: profiles at which it has been run with this code, and on what.
         notes: what a reader has to know of its values and rows.
@@ -226,6 +236,9 @@ class Table:
     cells_from: str | None = None
     figure: Figure | None = None
     hand_made: HandMade | None = None
+    studies: tuple[Study, ...] = ()
+    overrides: Overrides = NO_OVERRIDES
+    controls: bool = True
     profile: str = "paper"
     run_at: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -34,7 +34,8 @@ def draw_figures(report: Report) -> dict[str, bytes]:
     """Returns the figures of a report, file name -> PNG; equal reports give equal bytes.
 
     `differences.png` and `curves.png` always; `teacher_epoch.png` and `hand_made.png` where the
-    table is a figure of that kind; `search.png` of a search over tau and alpha.
+    table is a figure of that kind; `search.png` of a search over tau and alpha; those of its
+    studies.
     """
     found = {"differences.png": draw_differences(report), "curves.png": draw_curves(report)}
     if report.figure == "teacher_epoch":
@@ -43,7 +44,8 @@ def draw_figures(report: Report) -> dict[str, bytes]:
         found["hand_made.png"] = draw_hand_made(report.hand_made)
     if report.search is not None:
         found["search.png"] = draw_search(report.search)
-    return found
+    drawn = (figure for study in report.studies for figure in study.figures)
+    return found | {f"{figure.name}.png": figure.draw() for figure in drawn}
 
 
 def draw_teacher_epoch(report: Report) -> bytes:
