@@ -1,5 +1,6 @@
 """What a run keeps for questions of confidence: held-out logits, its teacher on training views."""
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -13,7 +14,18 @@ import torch
 from kdlsr.config.compose import compose_config
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
-from kdlsr.metrics import classification_metrics, confidence_correlation
+from kdlsr.metrics import (
+    classification_metrics,
+    confidence_correlation,
+    confidence_figures,
+    fit_temperature,
+)
+from kdlsr.reporting.any_runs.choices import ReportChoices
+from kdlsr.reporting.any_runs.report import report_runs
+from kdlsr.reporting.frame import records
+from kdlsr.reporting.page import render_page
+from kdlsr.reporting.rendering import render_markdown
+from kdlsr.runs.confidence import NO_SPLIT, read_confidence
 from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.folder import DamagedFile, RunFolder
 from kdlsr.runs.plan import Run, plan_run
@@ -139,3 +151,58 @@ def test_damaged_validation_logits_are_made_again(student: Run) -> None:
         _folder(student).vouched(result, "val_logits.npz")
     complete_run(student, Session())
     assert path.read_bytes() == content
+
+
+def test_a_finished_run_says_what_its_confidence_is_worth_before_and_after_scaling(
+    student: Run,
+) -> None:
+    result = _folder(student).result()
+    assert result is not None
+    found = read_confidence(_folder(student), result)
+    assert found is not None
+    assert found.temperature == fit_temperature(*_logits(student, "val_logits.npz"))
+    test = _logits(student, "test_logits.npz")
+    assert found.raw == confidence_figures(*test)
+    assert found.scaled == confidence_figures(*test, found.temperature.value)
+    assert found.why_not is None
+
+
+def test_without_validation_logits_nothing_is_scaled_and_it_is_said_why(student: Run) -> None:
+    result = _folder(student).result()
+    assert result is not None
+    files = {name: file for name, file in result.files.items() if name != "val_logits.npz"}
+    found = read_confidence(_folder(student), dataclasses.replace(result, files=files))
+    assert found is not None
+    assert (found.temperature, found.scaled, found.why_not) == (None, None, NO_SPLIT)
+    assert read_confidence(_folder(student), dataclasses.replace(result, files={})) is None
+
+
+def test_a_report_on_any_runs_shows_it_in_words_and_in_columns(student: Run) -> None:
+    root = Path(student.config.output_dir)
+    report = report_runs(ReportChoices(), root, "the command")
+    (cell,) = report.cells
+    result = _folder(student).result()
+    assert result is not None
+    confidence = read_confidence(_folder(student), result)
+    assert confidence is not None
+    assert confidence.scaled is not None
+    (record,) = records(report)
+    assert record["scaled_ece_mean"] == confidence.scaled.ece
+    assert record["train_entropy_mean"] == result.train.entropy if result.train else None
+    assert record["aurc_n"] == 1
+    assert "ECE, adaptive, scaled" in render_markdown(report)
+    assert f"{confidence.raw.aurc:.4f}" in render_page(report, {})
+    assert cell.measures["confidence_pearson"] is not None
+
+
+def test_a_report_counts_a_run_whose_logits_are_damaged_and_says_so(student: Run) -> None:
+    path = _folder(student).path / "test_logits.npz"
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    try:
+        report = report_runs(ReportChoices(), Path(student.config.output_dir), "the command")
+    finally:
+        path.write_bytes(content)
+    assert report.cells[0].state == "complete"
+    assert "aurc" not in report.cells[0].measures
+    assert any("test_logits.npz is not what" in line for line in report.caveats)

@@ -6,6 +6,7 @@ Plain text only: what a language needs escaped is escaped by its own rendering.
 from collections.abc import Iterable, Sequence
 
 from kdlsr.config.command_line import shell_command
+from kdlsr.reporting.measures import NAMES, PERCENT
 from kdlsr.reporting.statistics import Difference, Estimate, Interval, Verdict
 from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
 
@@ -15,17 +16,6 @@ GRADES = {
     "S": "secondary: someone else's summary",
     "V": "read off a figure, about ± 0.2",
     "D": "derived, stated by no source",
-}
-PERCENT = ("top5", "agreement")  # of the measures; all others are shown with four decimals
-MEASURE_NAMES = {
-    "top5": "top-5 %",
-    "nll": "NLL",
-    "ece": "ECE",
-    "brier": "Brier",
-    "entropy": "entropy",
-    "confidence": "confidence",
-    "agreement": "agreement with teacher %",
-    "kl": "KL(teacher||student)",
 }
 _TOWARDS: dict[Verdict, str] = {
     "beats": "beats {}",
@@ -69,6 +59,11 @@ def mean_interval(found: Estimate | None) -> str:
 def measure(name: str, found: Estimate | None) -> str:
     """Returns a measure beside top-1, with the decimals that suit it."""
     return NOTHING if found is None else spread(found, 2 if name in PERCENT else 4)
+
+
+def measure_name(name: str) -> str:
+    """Returns what a measure is called."""
+    return NAMES[name]
 
 
 def interval(found: Interval | None) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 from kdlsr.reporting import formatting
 from kdlsr.reporting.statistics import Estimate
 from kdlsr.reporting.summary import (
+    FURTHER,
     MEASURES,
     TO_TEACHER,
     CellSummary,
@@ -95,7 +96,7 @@ def columns(report: Report) -> dict[str, Column]:
     """Returns the columns of the flat table by name, in their order.
 
     All reports have the same but for `control_2`, `control_3`, ..., which follow where a cell of
-    the report has so many controls.
+    the report has so many controls, and for those of FURTHER, which are there where a cell has one.
     """
     found = _columns(_CELL, "", ())
     for protocol in PROTOCOLS:
@@ -103,8 +104,12 @@ def columns(report: Report) -> dict[str, Column]:
         found |= _columns(_ESTIMATE, protocol, ("top1", protocol), about)
         found |= _columns(_HALF_WIDTH, protocol, ("top1", protocol))
     for name in (*MEASURES, *TO_TEACHER):
-        measure = f"{formatting.MEASURE_NAMES[name]} at {report.protocol}: "
+        measure = f"{formatting.measure_name(name)} at {report.protocol}: "
         found |= _columns(_ESTIMATE, name, ("measures", name), measure)
+    for name in FURTHER:
+        if any(name in cell.measures for cell in report.cells):
+            meaning = f"{formatting.measure_name(name)} after the last epoch: "
+            found |= _columns(_ESTIMATE, name, ("measures", name), meaning)
     most = max((len(cell.controls) for cell in report.cells), default=0)
     controls = {f"control_{i + 1}": ("controls", i) for i in range(max(1, most))}
     compared: dict[str, tuple[str | int, ...]] = {"baseline": ("baseline",), **controls}

@@ -201,7 +201,7 @@ def _measures(report: Report, cell: CellSummary) -> Iterator[tuple[str, str]]:
         yield f"95 % interval at {report.protocol}", formatting.mean_interval(judged)
     for name, found in cell.measures.items():
         if found is not None:
-            yield formatting.MEASURE_NAMES.get(name, name), formatting.measure(name, found)
+            yield formatting.measure_name(name), formatting.measure(name, found)
 
 
 def _last_epoch(run: RunSummary) -> str:

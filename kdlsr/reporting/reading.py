@@ -4,10 +4,12 @@ The same for a table's runs and for any others; no statistics in here.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kdlsr.reporting.summary import RunState, RunSummary
 from kdlsr.runs.card import RunCard
+from kdlsr.runs.confidence import read_confidence
 from kdlsr.runs.folder import DamagedFile, RunFolder
 from kdlsr.training.record import EpochRecord
 
@@ -42,6 +44,19 @@ def read_run(
         fault=fault,
         folder=folder,
     )
+
+
+def with_confidence(run: RunSummary, folder: RunFolder) -> RunSummary:
+    """Returns a run with what its logits say, which are read whole, if it is complete.
+
+    Damaged ones cost no more than a word: all else that is known of the run stands.
+    """
+    if run.result is None or not run.is_complete:
+        return run
+    try:
+        return replace(run, confidence=read_confidence(folder, run.result))
+    except DamagedFile as error:
+        return replace(run, fault=run.fault or str(error))
 
 
 def numbered_epoch(card: RunCard) -> int | None:

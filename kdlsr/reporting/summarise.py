@@ -6,6 +6,7 @@ Where the cells come from, a table's plan or any runs of the store, makes no dif
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
+from kdlsr.reporting.measures import value_of
 from kdlsr.reporting.statistics import (
     Difference,
     Estimate,
@@ -15,6 +16,7 @@ from kdlsr.reporting.statistics import (
     estimate,
 )
 from kdlsr.reporting.summary import (
+    FURTHER,
     MEASURES,
     TO_TEACHER,
     Cell,
@@ -105,25 +107,17 @@ def values_of(cell: Cell, protocol: str, measure: str = "top1") -> dict[object, 
     Args:
         cell: of runs.
         protocol: last, best_test or best_val.
-        measure: top1, one of MEASURES or of TO_TEACHER.
+        measure: as for `value_of`.
     """
     complete = cell.complete
     seeds = [run.card.seeds for run in complete]
     found = {
-        run.card.seeds if seeds.count(run.card.seeds) == 1 else run.run_id: _value(
+        run.card.seeds if seeds.count(run.card.seeds) == 1 else run.run_id: value_of(
             run, protocol, measure
         )
         for run in complete
     }
     return {key: value for key, value in found.items() if value is not None}
-
-
-def _value(run: RunSummary, protocol: str, measure: str) -> float | None:
-    assert run.result is not None
-    at = run.result.at(protocol)
-    source = run.result.teacher if measure in TO_TEACHER else at and at.test
-    value = None if source is None else getattr(source, measure)
-    return None if value is None else float(value)
 
 
 class Differences:
@@ -202,10 +196,10 @@ def _estimate(cell: Cell, protocol: str, measure: str = "top1") -> Estimate | No
 
 
 def _measures(cell: Cell, protocol: str) -> dict[str, Estimate | None]:
-    """Returns what else is known of a cell's runs; agreement and kl with a teacher."""
+    """Returns what else is known of a cell's runs; what none of them has only of MEASURES."""
     if not cell.complete:
         return {}
-    found = {name: _estimate(cell, protocol, name) for name in (*MEASURES, *TO_TEACHER)}
+    found = {name: _estimate(cell, protocol, name) for name in (*MEASURES, *TO_TEACHER, *FURTHER)}
     return {k: v for k, v in found.items() if v is not None or k in MEASURES}
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
 from kdlsr.reporting.study import Study
 from kdlsr.runs.card import RunCard
+from kdlsr.runs.confidence import RunConfidence
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import RunResult, TeacherFigures
 from kdlsr.tables.plan import PlacedCell
@@ -20,6 +21,28 @@ from kdlsr.training.record import EpochRecord
 # Beside top-1, at the protocol by which the differences are judged.
 MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
 TO_TEACHER = ("agreement", "kl")  # of the last epoch always
+# Likewise, and shown only where a run has them: on the training samples, which `train_metrics` asks
+# for; the teacher's, on the training views; and those of the run's logits, where they were read.
+FURTHER = (
+    "train_top1",
+    "train_entropy",
+    "train_confidence",
+    "teacher_train_top1",
+    "teacher_train_entropy",
+    "teacher_train_confidence",
+    "confidence_pearson",
+    "confidence_spearman",
+    "adaptive_ece",
+    "aurc",
+    "temperature",
+    "scaled_entropy",
+    "scaled_confidence",
+    "scaled_nll",
+    "scaled_brier",
+    "scaled_ece",
+    "scaled_adaptive_ece",
+    "scaled_aurc",
+)
 RunState = Literal["complete", "failed", "incomplete", "not started", "not run"]
 CellState = Literal["complete", "partial", "failed", "not run", "omitted"]
 
@@ -38,6 +61,7 @@ class RunSummary:
         environment: hardware and versions of its sessions, a line each.
         fault: what of its folder cannot be believed; None where all can.
         folder: its files, for studies that read more of them.
+        confidence: of its logits, where they were read.
     """
 
     card: RunCard
@@ -49,6 +73,7 @@ class RunSummary:
     environment: tuple[str, ...] = ()
     fault: str | None = None
     folder: RunFolder | None = None
+    confidence: RunConfidence | None = None
 
     @property
     def run_id(self) -> str:
@@ -134,7 +159,7 @@ class CellSummary(Cell):
     Attributes:
         state: `complete` where all its runs are, `partial` where some are.
         estimates: top-1 by protocol, over complete runs; None where there is none.
-        measures: MEASURES, and TO_TEACHER where there is a teacher, likewise.
+        measures: MEASURES, likewise; TO_TEACHER and FURTHER where there are such figures.
         baseline: against the cell's baseline.
         controls: against its controls.
         uncompared: what else it was to be compared with, and why it was not, a line each.

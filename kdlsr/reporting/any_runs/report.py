@@ -26,7 +26,7 @@ from kdlsr.reporting.any_runs.choose import (
 )
 from kdlsr.reporting.any_runs.positions import natural_order, position_cells
 from kdlsr.reporting.formatting import plural
-from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
+from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run, with_confidence
 from kdlsr.reporting.statistics import estimate
 from kdlsr.reporting.summarise import Differences, Summary, summarise, values_of
 from kdlsr.reporting.summary import Cell, Report
@@ -113,7 +113,12 @@ class _Chosen:
             **vars(self.positions[cell.cell_id]),
             kind=kind,
             runs=tuple(
-                read_run(run.card, run.folder, run.status, (*moving(run.card).texts(), *self.into))
+                with_confidence(
+                    read_run(
+                        run.card, run.folder, run.status, (*moving(run.card).texts(), *self.into)
+                    ),
+                    run.folder,
+                )
                 for run in cell.runs
             ),
             baseline_key=self.baselines[cell.cell_id].cell_id if kind == "method" else None,
@@ -129,7 +134,7 @@ class _Chosen:
             raise UserError(f"value={protocol}: none of these runs has a validation split")
         if measure == "top1":
             return found
-        name = f"{formatting.MEASURE_NAMES[measure]} at {found.protocol}"
+        name = f"{formatting.measure_name(measure)} at {found.protocol}"
         asked = (
             f"{name}, which was asked for, stands with the notes on the cells; columns and "
             "differences are of top-1."

@@ -1,0 +1,81 @@
+"""What a report can say of a run beside its top-1: what figures are called, and where they lie."""
+
+from typing import Any
+
+from kdlsr.reporting.summary import FURTHER, TO_TEACHER, RunSummary
+
+# All others are shown with four decimals.
+PERCENT = (
+    "top5",
+    "agreement",
+    "train_top1",
+    "teacher_train_top1",
+)
+NAMES = {
+    "top5": "top-5 %",
+    "nll": "NLL",
+    "ece": "ECE",
+    "brier": "Brier",
+    "entropy": "entropy",
+    "confidence": "confidence",
+    "agreement": "agreement with teacher %",
+    "kl": "KL(teacher||student)",
+    "train_top1": "train top-1 %",
+    "train_entropy": "train entropy",
+    "train_confidence": "train confidence",
+    "teacher_train_top1": "teacher's train top-1 %",
+    "teacher_train_entropy": "teacher's train entropy",
+    "teacher_train_confidence": "teacher's train confidence",
+    "confidence_pearson": "Pearson with teacher's confidence",
+    "confidence_spearman": "Spearman with teacher's confidence",
+    "adaptive_ece": "ECE, adaptive",
+    "aurc": "AURC",
+    "temperature": "temperature",
+    "scaled_entropy": "entropy, scaled",
+    "scaled_confidence": "confidence, scaled",
+    "scaled_nll": "NLL, scaled",
+    "scaled_brier": "Brier, scaled",
+    "scaled_ece": "ECE, scaled",
+    "scaled_adaptive_ece": "ECE, adaptive, scaled",
+    "scaled_aurc": "AURC, scaled",
+}
+# Of the last epoch always. Where a run's figure is: attributes, one after the other.
+_PLACES = {
+    **{name: f"result.teacher.{name}" for name in TO_TEACHER},
+    **{f"train_{name}": f"result.train.{name}" for name in ("top1", "entropy", "confidence")},
+    **{
+        f"teacher_train_{name}": f"result.teacher.train.{name}"
+        for name in ("top1", "entropy", "confidence")
+    },
+    "confidence_pearson": "result.teacher.correlation.pearson",
+    "confidence_spearman": "result.teacher.correlation.spearman",
+    "adaptive_ece": "confidence.raw.adaptive_ece",
+    "aurc": "confidence.raw.aurc",
+    "temperature": "confidence.temperature.value",
+    **{
+        name: f"confidence.scaled.{name.removeprefix('scaled_')}"
+        for name in FURTHER
+        if name.startswith("scaled_")
+    },
+}
+
+
+def value_of(run: RunSummary, protocol: str, measure: str) -> float | None:
+    """Returns one figure of a complete run; None where it has none.
+
+    Args:
+        run: complete.
+        protocol: last, best_test or best_val; of no account where a measure is of the last
+            epoch always.
+        measure: top1, one of MEASURES, TO_TEACHER or FURTHER.
+    """
+    found: Any = run
+    place = _PLACES.get(measure)
+    if place is None:
+        at = run.result.at(protocol) if run.result else None
+        found, place = at, f"test.{measure}"
+    for name in place.split("."):
+        if found is None:
+            return None
+        found = getattr(found, name)
+    return None if found is None else float(found)
