@@ -6,6 +6,7 @@ may know of it.
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,8 @@ class Facts:
         train, test: how many samples there are to train and to test on; None: not known yet.
         skipped: how many files of which kind were passed over among those that hold the samples;
             None: the data set is no tree of files that might hold others.
+        remark: what a user should know of what was found; None: nothing.
+        with_f1: F1 of class 1 is among its metrics, where there are two classes.
     """
 
     spec: InputSpec
@@ -51,6 +54,8 @@ class Facts:
     train: int | None = None
     test: int | None = None
     skipped: tuple[tuple[str, int], ...] | None = None
+    remark: str | None = None
+    with_f1: bool = False
 
 
 class Content(ABC):
@@ -130,6 +135,14 @@ class Dataset(ABC):
         Raises:
             UserError: it can be neither found nor downloaded, or a file is damaged.
         """
+
+    def more(self) -> Mapping[str, Content]:
+        """Returns further test sets by name, whose figures stand beside the test set's: none.
+
+        Raises:
+            UserError: as for `load`, which comes first.
+        """
+        return {}
 
 
 datasets: Registry[type[Dataset]] = Registry("dataset", "kdlsr.data", entry_points="kdlsr.datasets")

@@ -138,14 +138,16 @@ def _training(run: Run, writer: RunWriter, session: Session) -> Iterator[Trainin
             progress=session.watcher.loading,
             encoder=run.encoder,
         )
-        _tell_of_files(run, session)
+        _tell_of_data(run, session)
         teaching = start_teaching(run, weights, streams, session)
         yield TrainingSession(run, writer, streams, teaching, session)
 
 
-def _tell_of_files(run: Run, session: Session) -> None:
-    """Says how many files were read and passed over, of a tree that may hold any."""
+def _tell_of_data(run: Run, session: Session) -> None:
+    """Says what was read, and passed over, of a data set that may hold anything."""
     facts = run.facts
+    if facts.remark is not None:
+        session.watcher.message(f"dataset={run.config.dataset.name}: {facts.remark}")
     if facts.skipped is not None:
         session.watcher.message(
             f"dataset={run.config.dataset.name}: {facts.train:,} images to train on, "
