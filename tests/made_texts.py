@@ -1,6 +1,7 @@
 """Files of labelled texts as users have them; a small network of texts, its tokenizer made up."""
 
 import hashlib
+import json
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from kdlsr.config.compose import add_config_folder
 from kdlsr.config.encoding import Encoder, Tokens
 from kdlsr.config.inputs import TextSpec
+from kdlsr.data.glue import Mnli, Mrpc, Qnli, Rte, Sst2
 from kdlsr.models import ModelOption, models
 
 WORDS = {  # of each class, and of both
@@ -21,6 +23,7 @@ WORDS = {  # of each class, and of both
     "": ("the", "film", "is", "a", "and", "so", "very", "plot", "cast", "in", "it", "of"),
 }
 CLASSES = ("good", "poor")
+GLUE = {task.name: task for task in (s.task for s in (Sst2, Mrpc, Qnli, Rte, Mnli))}
 
 
 def reviews(count: int, seed: int, longest: int = 20) -> list[tuple[str, str]]:
@@ -48,6 +51,38 @@ def make_reviews(root: Path, train: int = 101, test: int = 45) -> Path:
     write_tsv(root / "train.tsv", reviews(train, 0))
     write_tsv(root / "test.tsv", reviews(test, 1))
     return root
+
+
+def lay_glue(name: str, root: Path) -> dict[str, list[list[str]]]:
+    """Writes a task's files as GLUE has them, other columns and a byte-order mark included."""
+    task = GLUE[name]
+    header = ["index", *task.texts, "note", task.label]
+    written = list(task.written)
+    files: dict[str, list[list[str]]] = {}
+    for file in ("train.tsv", *task.dev):
+        texts = [f'{file} "{name}' for name in task.texts]
+        rows = [[str(i), *texts, "-", written[i % len(written)]] for i in range(6)]
+        files[file] = rows
+        write_tsv(root / task.folder / file, [[f"\ufeff{header[0]}", *header[1:]], *rows])
+    write_tsv(root / task.folder / "test.tsv", [header[:-1], rows[0][:-1]])
+    return files
+
+
+def lay(name: str, root: Path) -> None:
+    """Writes as much as makes the data set of texts that is called `name`."""
+    if name in GLUE:
+        lay_glue(name, root)
+    elif name == "clinc150":
+        pairs = [["one", "a"], ["two", "b"]]
+        (root / "data_full.json").write_text(json.dumps({"train": pairs, "test": pairs}))
+    elif name == "banking77":
+        for split in ("train", "test"):
+            (root / f"{split}.csv").write_text("text,category\none,a\ntwo,b\n")
+    else:
+        make_reviews(root, 8, 4)
+
+
+TEXTS = (*GLUE, "clinc150", "banking77", "text_folder")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import step_of
+from made_texts import TEXTS, lay
 
 from kdlsr.config.compose import compose_config, shipped_folder
 from kdlsr.config.schema import RunConfig, read_config
+from kdlsr.data.prepare import facts_of
 from kdlsr.data.stream import Batch
 from kdlsr.losses import Loss
 from kdlsr.runs.plan import plan_run
@@ -82,6 +84,10 @@ def test_every_loss_takes_a_step_in_every_form(loss: str, form: str | None) -> N
 @pytest.mark.parametrize("dataset", _options("dataset"))
 def test_every_data_set_is_planned_without_being_there(dataset: str, tmp_path: Path) -> None:
     overrides = [f"dataset={dataset}", f"dataset.root={tmp_path}"]
+    if dataset in TEXTS:
+        lay(dataset, tmp_path)
+        assert facts_of(_config(*overrides).dataset).num_classes >= 2
+        return
     if dataset == "image_folder":
         from PIL import Image
 

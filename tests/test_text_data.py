@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_texts import WordEncoder, make_reviews, reviews, write_tsv
+from made_texts import WordEncoder, lay_glue, make_reviews, reviews, write_tsv
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import TextSpec
 from kdlsr.data import datasets, tokenised
-from kdlsr.data.glue_download import GlueTask
 from kdlsr.data.text_dataset import TextDataset
 from kdlsr.data.texts import Texts
 
@@ -121,24 +120,10 @@ def test_what_is_missing_or_in_one_split_only_is_refused(tmp_path: Path) -> None
 # ---------------------------------------------------------------- data sets by name
 
 
-def lay_glue(task: GlueTask, root: Path) -> dict[str, list[list[str]]]:
-    """Writes a task's files as GLUE has them, other columns and a byte-order mark included."""
-    header = ["index", *task.texts, "note", task.label]
-    written = list(task.written)
-    files: dict[str, list[list[str]]] = {}
-    for file in ("train.tsv", *task.dev):
-        texts = [f'{file} "{name}' for name in task.texts]
-        rows = [[str(i), *texts, "-", written[i % len(written)]] for i in range(6)]
-        files[file] = rows
-        write_tsv(root / task.folder / file, [[f"\ufeff{header[0]}", *header[1:]], *rows])
-    write_tsv(root / task.folder / "test.tsv", [header[:-1], rows[0][:-1]])
-    return files
-
-
 @pytest.mark.parametrize("name", ["sst2", "mrpc", "qnli", "mnli", "rte"])
 def test_glue_is_read_in_its_own_layout_and_tested_on_dev(name: str, tmp_path: Path) -> None:
     dataset = read(name, tmp_path)
-    files = lay_glue(dataset.task, tmp_path)  # type: ignore[attr-defined]
+    files = lay_glue(name, tmp_path)
     facts = dataset.facts()
     pairs = {"sst2": 1}.get(name, 2)
     assert (facts.spec, facts.train, facts.test) == (TextSpec(pairs, 128), 6, 6)

@@ -2,7 +2,8 @@
 
 import dataclasses
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,19 @@ from kdlsr.files.download import Progress
 
 @dataclass(frozen=True)
 class Streams:
-    """A run's data: training views, and plain validation and test inputs."""
+    """A run's data: training views, and plain validation and test inputs.
+
+    Attributes:
+        train: what is trained on.
+        validation: what is held out of that; None: nothing is.
+        test: what is tested on.
+        more: further test sets, by name.
+    """
 
     train: TrainStream
     validation: EvalStream | None
     test: EvalStream
+    more: Mapping[str, EvalStream] = field(default_factory=dict)
 
 
 def dataset_of(config: DatasetConfig) -> Dataset:
@@ -108,11 +117,17 @@ def load_streams(
     def samples(content: Content) -> Samples:
         return content.samples(facts.spec, normalisation, recipe, device, encoder)
 
+    def tested(content: Content) -> EvalStream:
+        rows = np.arange(len(content.labels))
+        return EvalStream(samples(content), rows, with_f1=facts.with_f1)
+
     trained = samples(train)
+    held = EvalStream(trained, held_out, with_f1=facts.with_f1) if config.val_fraction else None
     return Streams(
         train=TrainStream(trained, kept, data_seed, batch_size),
-        validation=EvalStream(trained, held_out) if config.val_fraction else None,
-        test=EvalStream(samples(test), np.arange(len(test.labels))),
+        validation=held,
+        test=tested(test),
+        more={name: tested(content) for name, content in dataset_of(config).more().items()},
     )
 
 
@@ -133,7 +148,7 @@ def _kept(config: DatasetConfig, train: Content) -> tuple[Rows, Rows]:
             )
     if config.subset is not None:
         if config.subset > len(kept):
-            raise UserError(f"dataset.subset={config.subset}: there are {len(kept)} images")
+            raise UserError(f"dataset.subset={config.subset}: there are {len(kept)} samples")
         kept = kept[stratified_subset(train.labels[kept], config.subset, config.split_seed)]
     _check_classes(config, train.labels, train.labels[kept])
     return kept, held_out

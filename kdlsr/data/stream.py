@@ -83,14 +83,16 @@ class EvalStream:
     Args:
         samples: of the original data set.
         rows: (n,), which of them, in the stream's order.
+        with_f1: whether F1 is among the metrics of what is answered to them.
 
     Attributes:
         labels: (n,), int64, of the samples of this stream, on their device, in its order.
         rows: (n,), int64, likewise.
     """
 
-    def __init__(self, samples: Samples, rows: Rows) -> None:
+    def __init__(self, samples: Samples, rows: Rows, *, with_f1: bool = False) -> None:
         self.samples = samples
+        self.with_f1 = with_f1
         self.rows = torch.as_tensor(rows, dtype=torch.int64).to(samples.device)
         self.labels = samples.labels[self.rows]
         order = samples.evaluation_order(rows)
@@ -126,4 +128,4 @@ class EvalStream:
         samples = self.samples.read_by(encoder)
         if samples is self.samples:
             return self
-        return EvalStream(samples, self.rows.cpu().numpy())
+        return EvalStream(samples, self.rows.cpu().numpy(), with_f1=self.with_f1)

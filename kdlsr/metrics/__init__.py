@@ -5,7 +5,7 @@ may not: networks, data, losses to be minimised, anything that keeps state. Impo
 alone.
 """
 
-from kdlsr.metrics.classification import Metrics, classification_metrics
+from kdlsr.metrics.classification import Metrics, classification_metrics, plain_metrics
 from kdlsr.metrics.confidence import Confidence, Reliability, confidence_figures, reliability
 from kdlsr.metrics.similarity import (
     Correlation,
@@ -30,6 +30,7 @@ __all__ = [
     "fit_temperature",
     "mean_kl",
     "pearson",
+    "plain_metrics",
     "reliability",
     "spearman",
 ]

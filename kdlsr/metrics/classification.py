@@ -7,7 +7,9 @@ order that varies on CUDA, synchronises with the host, and counts confidences of
 in a sixteenth bin. Where none is exactly 1 and none on an edge, a test shows both equal.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +34,7 @@ class Metrics:
         confidence: mean of the highest probability, a fraction.
         ece: expected calibration error, a fraction: over 15 bins of equal width, (low, high],
             the mean of |accuracy - confidence| weighted by the bin's samples.
+        f1: of class 1, percent; None unless the data set is judged by it.
     """
 
     top1: float
@@ -41,9 +44,15 @@ class Metrics:
     entropy: float
     confidence: float
     ece: float
+    f1: float | None = None
 
 
-def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
+def plain_metrics(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes plain values of a dataclass's fields, for `asdict`: F1 only where there is one."""
+    return {key: value for key, value in items if value is not None or key != "f1"}
+
+
+def classification_metrics(logits: Tensor, labels: Tensor, *, with_f1: bool = False) -> Metrics:
     """Returns a network's metrics on a set of samples, with one transfer from the device.
 
     Of classes with equal logits the first counts as the higher one, in top1 and top5 alike.
@@ -51,6 +60,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
     Args:
         logits: (N, K), finite and of any size, N at least 1.
         labels: (N,), the right classes, on the same device.
+        with_f1: of class 1, too.
 
     Raises:
         ValueError: the shapes do not fit, or there is no sample.
@@ -62,7 +72,8 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> Metrics:
     top5 = (rank < 5).double()
     ece = calibration_error(correct, confidence)
     means = [x.mean() for x in (100 * correct, 100 * top5, nll, brier, entropy, confidence)]
-    metrics = Metrics(*torch.stack([*means, ece]).tolist())
+    of_some = [_f1(logits, labels)] if with_f1 else []
+    metrics = Metrics(*torch.stack([*means, ece, *of_some]).tolist())
     return metrics if logits.shape[1] > 5 else replace(metrics, top5=None)
 
 
@@ -75,6 +86,13 @@ def check_labelled(logits: Tensor, labels: Tensor) -> None:
     if logits.ndim != 2 or labels.shape != logits.shape[:1] or not len(logits):
         shapes = f"{tuple(logits.shape)} and {tuple(labels.shape)}"
         raise ValueError(f"expected logits (N, K) and labels (N,) with N >= 1, not {shapes}")
+
+
+def _f1(logits: Tensor, labels: Tensor) -> Tensor:
+    """Returns the harmonic mean of precision and recall of class 1, percent; 0 without a hit."""
+    named, right = logits.argmax(dim=1) == 1, labels == 1
+    both = (named & right).sum().double()
+    return 200 * both / (named.sum() + right.sum()).clamp(min=1)
 
 
 def per_sample(logits: Tensor, labels: Tensor) -> Tensor:

@@ -21,12 +21,16 @@ NO_REASONS: Mapping[str, str] = MappingProxyType({})
 def print_result(console: Console, run: Run, result: RunResult) -> None:
     """Prints a complete run's test figures, one row per protocol."""
     table = Table(title=run.run_id, title_justify="left", title_style="bold")
-    for column in ("protocol", "epoch", "top-1 %", "top-5 %", "NLL", "ECE"):
+    last = result.at("last")
+    of_some = ["F1 %"] if last is not None and last.test.f1 is not None else []
+    for column in ("protocol", "epoch", "top-1 %", "top-5 %", "NLL", "ECE", *of_some):
         table.add_column(column, justify="left" if column == "protocol" else "right")
     for name in PROTOCOLS:
         chosen = result.at(name)
         if chosen is not None:
             table.add_row(name, str(chosen.epoch), *_figures(chosen.test))
+            for other, metrics in chosen.more.items():
+                table.add_row(f"  {other}", "", *_figures(metrics))
     console.print(table)
     teacher = result.teacher
     if teacher:
@@ -39,7 +43,8 @@ def print_result(console: Console, run: Run, result: RunResult) -> None:
 
 def _figures(test: Metrics) -> list[str]:
     top5 = NOTHING if test.top5 is None else number(test.top5)
-    return [number(test.top1), top5, number(test.nll, 4), number(test.ece, 4)]
+    of_some = [] if test.f1 is None else [number(test.f1)]
+    return [number(test.top1), top5, number(test.nll, 4), number(test.ece, 4), *of_some]
 
 
 def print_sweep(

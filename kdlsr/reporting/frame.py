@@ -19,6 +19,7 @@ from kdlsr.reporting.statistics import Estimate
 from kdlsr.reporting.summary import (
     FURTHER,
     MEASURES,
+    OF_SOME,
     TO_TEACHER,
     CellSummary,
     Comparison,
@@ -96,14 +97,16 @@ def columns(report: Report) -> dict[str, Column]:
     """Returns the columns of the flat table by name, in their order.
 
     All reports have the same but for `control_2`, `control_3`, ..., which follow where a cell of
-    the report has so many controls, and for those of FURTHER, which are there where a cell has one.
+    the report has so many controls, and for those of OF_SOME
+    and FURTHER, which are there where a cell has one.
     """
     found = _columns(_CELL, "", ())
     for protocol in PROTOCOLS:
         about = f"test top-1 at {protocol}, percent: "
         found |= _columns(_ESTIMATE, protocol, ("top1", protocol), about)
         found |= _columns(_HALF_WIDTH, protocol, ("top1", protocol))
-    for name in (*MEASURES, *TO_TEACHER):
+    of_some = [name for name in OF_SOME if any(name in c.measures for c in report.cells)]
+    for name in (*MEASURES, *of_some, *TO_TEACHER):
         measure = f"{formatting.measure_name(name)} at {report.protocol}: "
         found |= _columns(_ESTIMATE, name, ("measures", name), measure)
     for name in FURTHER:

@@ -7,6 +7,7 @@ from kdlsr.reporting.summary import FURTHER, TO_TEACHER, RunSummary
 # All others are shown with four decimals.
 PERCENT = (
     "top5",
+    "f1",
     "agreement",
     "train_top1",
     "teacher_train_top1",
@@ -18,6 +19,7 @@ NAMES = {
     "brier": "Brier",
     "entropy": "entropy",
     "confidence": "confidence",
+    "f1": "F1 %",
     "agreement": "agreement with teacher %",
     "kl": "KL(teacher||student)",
     "train_top1": "train top-1 %",
@@ -67,7 +69,7 @@ def value_of(run: RunSummary, protocol: str, measure: str) -> float | None:
         run: complete.
         protocol: last, best_test or best_val; of no account where a measure is of the last
             epoch always.
-        measure: top1, one of MEASURES, TO_TEACHER or FURTHER.
+        measure: top1, one of MEASURES, OF_SOME, TO_TEACHER or FURTHER.
     """
     found: Any = run
     place = _PLACES.get(measure)

@@ -6,7 +6,7 @@ No number is computed here.
 import re
 
 from kdlsr.reporting import formatting, templating
-from kdlsr.reporting.summary import FURTHER, MEASURES, TO_TEACHER, CellSummary, Report
+from kdlsr.reporting.summary import FURTHER, MEASURES, OF_SOME, TO_TEACHER, CellSummary, Report
 
 
 def render_markdown(report: Report) -> str:
@@ -23,7 +23,7 @@ def render_markdown(report: Report) -> str:
             answers=methods if any(map(formatting.comparisons, methods)) else [],
             has_target=_has_target(report),
             comparisons=[(cell, other) for cell in cells for other in formatting.comparisons(cell)],
-            measures=[name for name in (*MEASURES, *TO_TEACHER) if name in measured],
+            measures=[name for name in (*MEASURES, *OF_SOME, *TO_TEACHER) if name in measured],
             further=[name for name in FURTHER if name in measured],
             failed=formatting.failed_commands(lacking),
             cell_notes=tuple(

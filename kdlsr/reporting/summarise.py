@@ -18,6 +18,7 @@ from kdlsr.reporting.statistics import (
 from kdlsr.reporting.summary import (
     FURTHER,
     MEASURES,
+    OF_SOME,
     TO_TEACHER,
     Cell,
     CellState,
@@ -199,7 +200,8 @@ def _measures(cell: Cell, protocol: str) -> dict[str, Estimate | None]:
     """Returns what else is known of a cell's runs; what none of them has only of MEASURES."""
     if not cell.complete:
         return {}
-    found = {name: _estimate(cell, protocol, name) for name in (*MEASURES, *TO_TEACHER, *FURTHER)}
+    names = (*MEASURES, *OF_SOME, *TO_TEACHER, *FURTHER)
+    found = {name: _estimate(cell, protocol, name) for name in names}
     return {k: v for k, v in found.items() if v is not None or k in MEASURES}
 
 

@@ -20,6 +20,7 @@ from kdlsr.training.record import EpochRecord
 
 # Beside top-1, at the protocol by which the differences are judged.
 MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
+OF_SOME = ("f1",)  # only of data sets that are judged by it
 TO_TEACHER = ("agreement", "kl")  # of the last epoch always
 # Likewise, and shown only where a run has them: on the training samples, which `train_metrics` asks
 # for; the teacher's, on the training views; and those of the run's logits, where they were read.

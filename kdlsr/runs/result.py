@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from kdlsr.config import build
-from kdlsr.metrics import Correlation, Metrics
+from kdlsr.metrics import Correlation, Metrics, plain_metrics
 
 SCHEMA = 1
 Status = Literal["complete", "failed", "incomplete", "not started"]
@@ -18,10 +18,17 @@ PROTOCOLS: tuple[Protocol, ...] = ("last", "best_test", "best_val")
 
 @dataclass(frozen=True, kw_only=True)
 class AtEpoch:
-    """What a protocol reports: the epoch that it chose, and the test figures after it."""
+    """What a protocol reports: the epoch that it chose, and the test figures after it.
+
+    Attributes:
+        epoch: completed.
+        test: of the test samples: what a protocol chooses by, and tables have.
+        more: of the data set's further test sets, by name.
+    """
 
     epoch: int
     test: Metrics
+    more: Mapping[str, Metrics] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +118,11 @@ class RunResult:
         if self.status == "failed":
             names = ("schema", "run_id", "cell_id", "status", "error")
             return {name: getattr(self, name) for name in names}
-        values = {k: v for k, v in asdict(self).items() if k != "error"}
+        plain = asdict(self, dict_factory=plain_metrics)
+        values = {k: v for k, v in plain.items() if k != "error"}
+        for chosen in filter(None, (values["protocols"] or {}).values()):
+            if not chosen["more"]:
+                del chosen["more"]
         if self.teacher is not None:
             unused = "path" if self.teacher.path is None else "run_id"
             del values["teacher"][unused]

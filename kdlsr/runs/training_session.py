@@ -108,6 +108,7 @@ class TrainingSession:
             train=train,
             test=self._streams.test,
             validation=self._streams.validation,
+            more=self._streams.more,
             loss=self._run.loss,
             teacher=self._teaching.soft_targets if self._teaching else None,
             init_seed=self._run.config.init_seed,
@@ -192,7 +193,8 @@ class TrainingSession:
     def _result(self, logits: Tensor) -> RunResult:
         protocols: dict[str, AtEpoch | None] = dict.fromkeys(PROTOCOLS)
         for name, epoch in {"last": len(self._history), **self._best()}.items():
-            protocols[name] = AtEpoch(epoch=epoch, test=self._history[epoch - 1].test)
+            record = self._history[epoch - 1]
+            protocols[name] = AtEpoch(epoch=epoch, test=record.test, more=record.more)
         return RunResult(
             run_id=self._run.run_id,
             cell_id=self._run.cell_id,

@@ -5,7 +5,7 @@ No step waits for the device: loss terms are collected on it and read at the epo
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -57,6 +57,7 @@ class Task:
 
     Attributes:
         train_set: the training samples as they are, if every epoch is to be tested on them.
+        more: further test sets, by name.
     """
 
     train: TrainStream
@@ -66,6 +67,7 @@ class Task:
     teacher: SoftTargets | None
     init_seed: int
     train_set: EvalStream | None = None
+    more: Mapping[str, EvalStream] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,8 @@ def _record(
         lr=learner.rate,
         train=terms,
         val=metrics_on(task.validation, found.validation),
-        test=classification_metrics(found.test, task.test.labels),
+        test=metrics_of(task.test, found.test),
+        more={name: metrics_of(s, predict(learner, s)) for name, s in task.more.items()},
     )
     if task.train_set is None:
         return record
@@ -176,9 +179,12 @@ def predictions(learner: Learner, task: Task) -> Predictions:
 
 def metrics_on(stream: EvalStream | None, logits: Tensor | None) -> Metrics | None:
     """Returns the metrics of a stream's logits (N, K); None where there are none."""
-    if stream is None or logits is None:
-        return None
-    return classification_metrics(logits, stream.labels)
+    return None if stream is None or logits is None else metrics_of(stream, logits)
+
+
+def metrics_of(stream: EvalStream, logits: Tensor) -> Metrics:
+    """Returns the metrics of a stream's logits (N, K)."""
+    return classification_metrics(logits, stream.labels, with_f1=stream.with_f1)
 
 
 class _TermLog:

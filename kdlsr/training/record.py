@@ -3,12 +3,13 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from kdlsr.metrics import Metrics
+from kdlsr.metrics import Metrics, plain_metrics
 
 _ASKED_FOR = ("train_set", "teacher")  # by `train_metrics`
+_OF_SOME = (*_ASKED_FOR, "more")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class EpochRecord:
         test: of the test samples.
         train_set: of the training samples as they are, where that is asked for.
         teacher: the teacher's, on the epoch's training views, likewise.
+        more: of the data set's further test sets, by name.
     """
 
     epoch: int
@@ -32,11 +34,12 @@ class EpochRecord:
     test: Metrics
     train_set: Metrics | None = None
     teacher: Metrics | None = None
+    more: Mapping[str, Metrics] = field(default_factory=dict)
 
     def as_plain(self) -> dict[str, Any]:
         """Returns it as nested plain values, without what was not asked for."""
-        plain = dataclasses.asdict(self)
-        return {k: v for k, v in plain.items() if v is not None or k not in _ASKED_FOR}
+        plain = dataclasses.asdict(self, dict_factory=plain_metrics)
+        return {k: v for k, v in plain.items() if v or k not in _OF_SOME}
 
     def to_line(self) -> str:
         """Returns its line, with the newline.
@@ -52,7 +55,8 @@ class EpochRecord:
         plain = json.loads(line)
         parts = ("val", "test", *_ASKED_FOR)
         read = {part: Metrics(**plain[part]) for part in parts if plain.get(part)}
-        return cls(**plain | read)
+        more = {name: Metrics(**metrics) for name, metrics in plain.get("more", {}).items()}
+        return cls(**plain | read | {"more": more})
 
 
 def best_epoch(history: Sequence[EpochRecord], split: Literal["test", "val"]) -> int:

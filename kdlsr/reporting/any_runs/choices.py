@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from kdlsr.config import FolderName, UserError, nearest
-from kdlsr.reporting.summary import FURTHER, MEASURES, TO_TEACHER
+from kdlsr.reporting.summary import FURTHER, MEASURES, OF_SOME, TO_TEACHER
 from kdlsr.runs.result import PROTOCOLS
 
 Patterns = str | tuple[str, ...]
-_MEASURES = ("top1", *MEASURES, *TO_TEACHER, *FURTHER)
+_MEASURES = ("top1", *MEASURES, *OF_SOME, *TO_TEACHER, *FURTHER)
 
 
 @dataclass(frozen=True, kw_only=True)
