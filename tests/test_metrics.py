@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kdlsr.metrics import agreement, chunks, classification_metrics, mean_kl
+from kdlsr.metrics import Metrics, agreement, chunks, classification_metrics, mean_kl, plain_metrics
 
 KEYS = ["top1", "top5", "nll", "brier", "entropy", "confidence", "ece"]
 
@@ -23,6 +23,10 @@ def _batch(samples: int, num_classes: int, spread: float = 2.0) -> tuple[Tensor,
     logits = spread * torch.randn(samples, num_classes, generator=draw)
     logits[torch.arange(samples), labels] += spread
     return logits, labels
+
+
+def as_written(metrics: Metrics) -> dict[str, float | None]:
+    return dataclasses.asdict(metrics, dict_factory=plain_metrics)
 
 
 def _softmax(logits: Tensor) -> NDArray[np.float64]:
@@ -62,7 +66,7 @@ def _reference(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
 @pytest.mark.parametrize(("samples", "num_classes"), [(1, 2), (300, 3), (500, 10), (1000, 100)])
 def test_metrics_equal_the_float64_reference(samples: int, num_classes: int) -> None:
     logits, labels = _batch(samples, num_classes)
-    found = dataclasses.asdict(classification_metrics(logits, labels))
+    found = as_written(classification_metrics(logits, labels))
     expected = _reference(logits, labels)
     assert list(found) == KEYS
     assert (found["top5"] is None) == (num_classes <= 5)
@@ -83,7 +87,7 @@ def test_ece_equals_torchmetrics_where_no_confidence_is_on_an_edge(num_classes: 
 
 
 def test_values_are_plain_numbers_that_json_can_hold() -> None:
-    metrics = dataclasses.asdict(classification_metrics(*_batch(50, 10)))
+    metrics = as_written(classification_metrics(*_batch(50, 10)))
     assert {type(value) for value in metrics.values()} == {float}
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
@@ -93,7 +97,7 @@ def test_uniform_logits_have_closed_forms(num_classes: int) -> None:
     labels = torch.arange(num_classes)  # each class once, and the first named for all
     metrics = classification_metrics(torch.full((num_classes, num_classes), 7.5), labels)
     share = 1 / num_classes
-    assert dataclasses.asdict(metrics) == {
+    assert as_written(metrics) == {
         "top1": pytest.approx(100 * share),
         "top5": pytest.approx(500 * share) if num_classes > 5 else None,
         "nll": pytest.approx(math.log(num_classes)),
@@ -110,7 +114,7 @@ def test_certainty_that_is_right_is_perfect(height: float) -> None:
     logits = torch.where(torch.arange(10) == labels[:, None], height, -height)
     metrics = classification_metrics(logits, labels)
     zero = {"nll": 0.0, "ece": 0.0, "brier": 0.0, "entropy": 0.0}
-    assert dataclasses.asdict(metrics) == {"top1": 100.0, "top5": 100.0, "confidence": 1.0} | zero
+    assert as_written(metrics) == {"top1": 100.0, "top5": 100.0, "confidence": 1.0} | zero
 
 
 @pytest.mark.parametrize("height", [1e3, 3e38])
@@ -120,8 +124,8 @@ def test_certainty_that_is_wrong_is_as_bad_as_can_be_and_finite(height: float) -
     metrics = classification_metrics(logits, labels)
     assert metrics.nll == pytest.approx(2 * height, rel=1e-6)
     expected = {"top1": 0.0, "top5": 100.0, "confidence": 1.0, "ece": 1.0, "brier": 2.0}
-    assert expected.items() <= dataclasses.asdict(metrics).items()
-    assert all(math.isfinite(value) for value in dataclasses.asdict(metrics).values())
+    assert expected.items() <= as_written(metrics).items()
+    assert all(math.isfinite(value) for value in as_written(metrics).values())
 
 
 def test_ece_of_known_bins_by_hand() -> None:
@@ -235,3 +239,17 @@ def test_outputs_of_different_networks_must_have_one_shape(measure: object) -> N
     assert callable(measure)
     with pytest.raises(ValueError, match="expected two tensors"):
         measure(torch.zeros(3, 4), torch.zeros(3, 5))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_f1_is_the_harmonic_mean_of_precision_and_recall_of_class_1(num_classes: int) -> None:
+    logits, labels = _batch(200, num_classes, spread=1.0)
+    named, right = logits.argmax(1) == 1, labels == 1
+    precision = float((named & right).sum() / named.sum())
+    recall = float((named & right).sum() / right.sum())
+    found = classification_metrics(logits, labels, with_f1=True)
+    assert found.f1 == pytest.approx(100 * 2 / (1 / precision + 1 / recall))
+    assert dataclasses.replace(found, f1=None) == classification_metrics(logits, labels)
+    nothing = torch.tensor([[1.0, 0.0]] * 3)
+    assert classification_metrics(nothing, torch.tensor([1, 0, 1]), with_f1=True).f1 == 0.0
+    assert classification_metrics(nothing, torch.tensor([0, 0, 0]), with_f1=True).f1 == 0.0
