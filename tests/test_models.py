@@ -293,14 +293,16 @@ def test_eps_slip_is_on_one_batch_normalisation_per_block_and_only_if_asked_for(
         assert normalisation.eps == normalisation.num_features
 
 
-def test_only_plain_cnn_has_a_recipe_of_its_own() -> None:
-    adam = Recipe(optimizer="adam", lr=1e-3, weight_decay=0.0)
+def test_plain_cnn_and_networks_of_texts_alone_have_recipes_of_their_own() -> None:
+    tuned, drawn = (Recipe("adamw", lr=rate, weight_decay=0.01) for rate in (5e-5, 5e-4))
+    own = {"plain_cnn": Recipe("adam", lr=1e-3, weight_decay=0.0), "tiny_bert": drawn}
+    own |= dict.fromkeys(("bert_base", "distilbert", "hf"), tuned)
     recipes = {name: models.get(name).recipe for name in models.names()}
-    assert {name: r for name, r in recipes.items() if r != Recipe()} == {"plain_cnn": adam}
+    assert {name: recipe for name, recipe in recipes.items() if recipe != Recipe()} == own
 
 
 def test_small_networks_are_known_as_such() -> None:
-    assert [name for name in models.names() if models.get(name).small] == SMALL
+    assert [name for name in models.names() if models.get(name).small] == [*SMALL, "tiny_bert"]
 
 
 # ---------------------------------------------------------------- config files
@@ -317,7 +319,8 @@ def test_config_file_names_a_model_with_all_its_options_at_their_defaults(path: 
     assert set(values) == set(parameters) - given
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     assert {n: v for n, v in values.items() if n in defaults} == defaults
-    on_meta(name, **values)
+    if issubclass(ImageSpec, models.get(name).takes):  # those of texts need files
+        on_meta(name, **values)
 
 
 def test_every_model_has_a_config_file() -> None:
@@ -327,10 +330,10 @@ def test_every_model_has_a_config_file() -> None:
 # ---------------------------------------------------------------- timm's networks
 
 
-def test_timm_is_not_imported_before_it_is_wanted() -> None:
+def test_no_library_of_networks_is_imported_before_it_is_wanted() -> None:
     code = (
         "import sys; from kdlsr.models import models; models.names(); "
-        "sys.exit('timm' in sys.modules or 'torchvision' in sys.modules)"
+        "sys.exit(bool({'timm', 'tokenizers', 'torchvision', 'transformers'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -11,6 +11,10 @@ from kdlsr.config.errors import UserError
 from kdlsr.machine.cores import cpu_info
 
 Precision = Literal["fp32", "bf16", "fp16"]
+# Flags of processors. Of BF16 any says that bf16 is native; of BF16_MATRICES, that whole matrices
+# are multiplied in it, without which transformers are slower in bf16 than in fp32.
+BF16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+BF16_MATRICES = frozenset({"amx_bf16"})
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,25 +37,30 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(name: str, device: torch.device) -> Precision:
+def resolve_precision(name: str, device: torch.device, flags: frozenset[str] = BF16) -> Precision:
     """Turns `auto` into bf16 where the hardware has it natively, else fp32.
+
+    Args:
+        name: of the precision, or `auto`.
+        device: that computes.
+        flags: of a processor, of which one makes bf16 worth while for the network.
 
     Raises:
         UserError: fp16 without a GPU.
     """
     if name == "auto":
-        return "bf16" if _has_native_bf16(device) else "fp32"
+        return "bf16" if _has_native_bf16(device, flags) else "fp32"
     if name == "fp16" and device.type != "cuda":
         raise UserError("precision=fp16 needs a CUDA device; on a CPU use bf16 or fp32")
     assert name in ("fp32", "bf16", "fp16")
     return name  # type: ignore[return-value]
 
 
-def _has_native_bf16(device: torch.device) -> bool:
+def _has_native_bf16(device: torch.device, flags: frozenset[str]) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)  # from Ampere
     # Where nothing is said of the processor no claim is made, and fp32 is used.
-    return bool(set(cpu_info("flags", "features").split()) & {"avx512_bf16", "amx_bf16", "bf16"})
+    return not flags.isdisjoint(cpu_info("flags", "features").split())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
@@ -16,10 +17,12 @@ from torch import nn
 from kdlsr.config import Registry, UserError, build_call
 from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
+from kdlsr.machine.device import BF16
 from kdlsr.machine.memory import total_memory
 
 Builder = Callable[..., nn.Module]
 B = TypeVar("B", bound=Builder)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class ModelOption:
             no file of weights tells them.
         encoder: of a network of texts, what gives its tokenizer: called with those of the
             network's own options from the config that it has arguments for, by keyword.
+        identity: gives what stands in identities in place of the options, called like the
+            `encoder`: of a network that begins with weights of a file, what tells those; None:
+            the options as they are.
+        bf16_flags: of a processor's flags, of which one makes bf16 the quicker arithmetic.
+        libraries: packages whose versions its numbers depend on, beside torch's.
     """
 
     build: Builder
@@ -57,6 +65,9 @@ class ModelOption:
     small: bool = False
     without_tensors: tuple[str, ...] = ()
     encoder: Callable[..., Encoder] | None = None
+    identity: Callable[..., Mapping[str, Any]] | None = None
+    bf16_flags: frozenset[str] = BF16
+    libraries: tuple[str, ...] = ()
 
     @property
     def takes(self) -> tuple[type[InputSpec], ...]:
@@ -75,6 +86,9 @@ def register(
     small: bool = False,
     without_tensors: tuple[str, ...] = (),
     encoder: Callable[..., Encoder] | None = None,
+    identity: Callable[..., Mapping[str, Any]] | None = None,
+    bf16_flags: frozenset[str] = BF16,
+    libraries: tuple[str, ...] = (),
 ) -> Callable[[B], B]:
     """Returns a decorator that registers a builder function under `name`.
 
@@ -84,8 +98,18 @@ def register(
     """
 
     def decorate(build: B) -> B:
-        own = recipe or Recipe()
-        models.register(name)(ModelOption(build, own, small, without_tensors, encoder))
+        models.register(name)(
+            ModelOption(
+                build=build,
+                recipe=recipe or Recipe(),
+                small=small,
+                without_tensors=without_tensors,
+                encoder=encoder,
+                identity=identity,
+                bf16_flags=bf16_flags,
+                libraries=libraries,
+            )
+        )
         return build
 
     return decorate
@@ -136,11 +160,27 @@ def encoder_of(name: str, options: Mapping[str, Any]) -> Encoder | None:
 @functools.lru_cache(maxsize=16)
 def _encoder_once(name: str, options: str) -> Encoder | None:
     make = models.get(name).encoder
-    if make is None:
-        return None
+    return None if make is None else _called(make, json.loads(options))
+
+
+def identity_of_options(name: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns what a network's options are in an identity: themselves, or what they lead to.
+
+    Raises:
+        UserError: no such network, or a file of it cannot be had.
+    """
+    make = models.get(name).identity
+    return dict(options) if make is None else _called(make, options)
+
+
+def _called(make: Callable[..., T], options: Mapping[str, Any]) -> T:
     known = inspect.signature(make).parameters
-    own = {key: value for key, value in json.loads(options).items() if key in known}
-    return build_call(make, own, "model")
+    return build_call(make, {k: v for k, v in options.items() if k in known}, "model")
+
+
+def library_versions(name: str) -> dict[str, str]:
+    """Returns the versions of the packages that a network's numbers depend on, beside torch's."""
+    return {package: version(package) for package in models.get(name).libraries}
 
 
 def options_without_tensors(name: str, options: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from kdlsr.models.registry import register
 STEM_CONVOLUTIONS = 3  # a max-pool that comes after more of them belongs to the body
 
 
-@register("timm")
+@register("timm", libraries=("timm",))
 def timm_network(
     *,
     spec: ImageSpec,

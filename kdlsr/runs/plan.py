@@ -27,7 +27,7 @@ from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.compiler import check_compiler
 from kdlsr.machine.cores import check_threads
 from kdlsr.machine.device import Precision, resolve_device, resolve_precision
-from kdlsr.models import ModelOption, build_model, encoder_of, models
+from kdlsr.models import ModelOption, build_model, encoder_of, identity_of_options, models
 from kdlsr.runs.card import DataOnCard, MadeFor, RunCard, TeacherOnCard
 from kdlsr.runs.combinations import (
     check_epochs,
@@ -123,7 +123,7 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
         model=model,
         loss=loss,
         optimisation=resolve_optimisation(config.schedule, model.recipe),
-        precision=resolve_precision(config.precision, device),
+        precision=resolve_precision(config.precision, device, model.bf16_flags),
         device=device,
         teacher=teacher,
         teacher_run=teacher_run,
@@ -246,7 +246,7 @@ def identity_of(run: Run, *, with_seeds: bool) -> dict[str, Any]:
 def _model_identity(run: Run) -> Mapping[str, Any]:
     config, encoder = run.config.model, run.encoder
     tokens = {} if encoder is None else {"encoder": encoder.identity}
-    return {"name": config.name, **config.options, **tokens}
+    return {"name": config.name, **identity_of_options(config.name, config.options), **tokens}
 
 
 def _teacher_identity(run: Run, *, with_seeds: bool) -> Mapping[str, Any] | None:

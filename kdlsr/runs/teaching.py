@@ -20,7 +20,6 @@ from kdlsr.data.stream import EvalStream
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import classification_metrics
-from kdlsr.models import encoder_of
 from kdlsr.runs.identity import digest_of
 from kdlsr.runs.plan import NUMERICS, Run
 from kdlsr.runs.session import Session
@@ -97,7 +96,7 @@ def start_teaching(
     network = functools.cache(lambda: _network(run, weights, streams, session))
     needed = run.loss.needs_teacher
     store = _store(run, weights, streams, session) if needed else None
-    encoder = _encoder(weights)
+    encoder = weights.teacher.encoder
     soft_targets = _soft_targets(run, network, store, streams, encoder)
     test_logits = soft_targets.predict(streams.test.read_by(encoder))
     spread = spread_of(test_logits).item()
@@ -133,11 +132,6 @@ def _own_past(run: Run, teacher: Teacher, streams: Streams, session: Session) ->
         return OnTest(logits, top1, epoch)
 
     return Teaching(targets, on_test, None, past)
-
-
-def _encoder(weights: TeacherWeights) -> Encoder | None:
-    network = weights.teacher.network
-    return encoder_of(network.name, network.options)
 
 
 def _soft_targets(
@@ -219,7 +213,7 @@ def outputs_identity(
         one_pass: the batch size of the one pass whose outputs serve every epoch and data seed;
             None: views vary, and are seen in the batches of the training.
     """
-    config, encoder = run.config, _encoder(weights)
+    config, encoder = run.config, weights.teacher.encoder
     drawn = {"data_seed": config.data_seed, "batch_size": config.schedule.batch_size}
     environment = describe_environment(run.device, run.precision, torch.get_num_threads())
     hardware = ["device_type", "device", "torch"]

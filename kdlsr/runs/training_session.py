@@ -15,6 +15,7 @@ from kdlsr.data.prepare import Streams
 from kdlsr.data.stream import EvalStream
 from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import Metrics, agreement, confidence_correlation, mean_kl
+from kdlsr.models import library_versions
 from kdlsr.progress import RunWatch, WatchedRun, watching
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run, resolved_config
@@ -173,7 +174,10 @@ class TrainingSession:
 
     def _record_environment(self) -> bool:
         run = self._run
-        environment = describe_environment(run.device, run.precision, torch.get_num_threads())
+        environment = {
+            **describe_environment(run.device, run.precision, torch.get_num_threads()),
+            **library_versions(run.config.model.name),
+        }
         return self._writer.environment(environment)
 
     @contextmanager

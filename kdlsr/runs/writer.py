@@ -34,7 +34,7 @@ logger = logging.getLogger("kdlsr")
 
 VOUCHED = ("metrics.jsonl", *LOGITS)  # by result.json
 # In which two sessions of a run must agree for the same bits to be promised.
-DECISIVE = ("device_type", "threads", "torch")
+DECISIVE = ("device_type", "threads", "torch", "tokenizers", "transformers")
 
 
 @dataclass(frozen=True)

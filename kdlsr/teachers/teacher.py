@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from kdlsr.config import Registry, UserError, build_call, nearest
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.schema import ModelConfig, RunConfig
 from kdlsr.data import Facts
 from kdlsr.data.normalisation import Normalisation
@@ -88,6 +89,11 @@ class Teacher(ABC):
     def own_past(self) -> tuple[int, ...]:
         """How many epochs ago the student itself is that teaches; empty for any other network."""
         return ()
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """How it reads texts; None: it reads what its student does, or no texts."""
+        return None
 
     @property
     @abstractmethod

@@ -2,17 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import option, relative_to_here
+from kdlsr.config.encoding import Encoder
 from kdlsr.config.schema import ModelConfig, as_plain, read_config
 from kdlsr.data import Facts
 from kdlsr.data.normalisation import Normalisation, check_normalisation
 from kdlsr.files import file_digest
-from kdlsr.models import build_model, check_builds, options_without_tensors
+from kdlsr.models import (
+    build_model,
+    check_builds,
+    encoder_of,
+    identity_of_options,
+    library_versions,
+    options_without_tensors,
+)
 from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
 from kdlsr.teachers.weights import load_weights
 
@@ -38,21 +45,24 @@ class FileTeacher(Teacher):
     prefix: str | None
 
     @property
+    def encoder(self) -> Encoder | None:
+        return encoder_of(self.network.name, self.network.options)
+
+    @property
     def name(self) -> str:
         return str(self.path)
 
     def identity(self, *, with_seeds: bool) -> Mapping[str, Any]:  # noqa: ARG002
         found: dict[str, Any] = {"kind": self.kind, "sha256": self.sha256}
         found["model"] = self.network.name
-        found["options"] = dict(self.network.options)
+        found["options"] = identity_of_options(self.network.name, self.network.options)
         if self.normalisation is not None:
             found["normalisation"] = [self.normalisation.mean, self.normalisation.std]
         chosen = {"key": self.key, "prefix": self.prefix}
         return found | {name: value for name, value in chosen.items() if value is not None}
 
     def weights_identity(self, checkpoint: Path | None) -> Mapping[str, Any]:  # noqa: ARG002
-        uses_timm = {"timm": version("timm")} if self.network.name == "timm" else {}
-        return {**self.identity(with_seeds=True), **uses_timm}
+        return {**self.identity(with_seeds=True), **library_versions(self.network.name)}
 
     def load(self, checkpoint: Path | None) -> LoadedNetwork:  # noqa: ARG002
         model = build_model(

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from kdlsr.config import UserError
+from kdlsr.config.encoding import Encoder
 from kdlsr.data.normalisation import Normalisation
+from kdlsr.models import encoder_of, library_versions
 from kdlsr.teachers.teacher import RUN, LoadedNetwork, Student, Teacher, TeachingRun, kinds
 from kdlsr.training.checkpoint import checkpoint_digest, read_checkpoint
 
@@ -23,6 +24,10 @@ class RunTeacher(Teacher):
         return self.trained
 
     @property
+    def encoder(self) -> Encoder | None:
+        return encoder_of(self.network.name, self.network.options)
+
+    @property
     def name(self) -> str:
         return self.trained.run_id
 
@@ -33,7 +38,7 @@ class RunTeacher(Teacher):
         assert checkpoint is not None
         # A run made again elsewhere has its id and other bits: its checkpoint tells them apart.
         found = {"run_id": self.trained.run_id, "sha256": checkpoint_digest(checkpoint)}
-        return found | ({"timm": version("timm")} if self.network.name == "timm" else {})
+        return found | library_versions(self.network.name)
 
     def load(self, checkpoint: Path | None) -> LoadedNetwork:
         assert checkpoint is not None

@@ -1,0 +1,149 @@
+"""A pretrained network's files: found in a folder or on the Hugging Face Hub, checked, told apart.
+
+A folder of this machine comes first, then what the Hub's client has kept here, then the Hub. What
+is read is numbers and text: weights as .safetensors, never a pickle, and no code of anybody's.
+"""
+
+import functools
+import importlib.util
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kdlsr.config import UserError
+from kdlsr.config.compose import relative_to_here
+from kdlsr.files import file_digest
+
+CONFIG = "config.json"
+WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
+TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+WANTED = (CONFIG, WEIGHTS, SHARDS, "model-*.safetensors", TOKENIZER, VOCABULARY, TOKENIZER_CONFIG)
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+_NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+def check_extra() -> None:
+    """Refuses a network of texts where what it is built and tokenised by is not installed.
+
+    Raises:
+        UserError: how it is had.
+    """
+    for package in ("tokenizers", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f"{package} is not installed; pip install 'kdlsr[text]'")
+
+
+def pretrained_folder(path: str) -> Path:
+    """Returns the folder that holds a network's files.
+
+    Args:
+        path: a folder, or a name on the Hub (`google-bert/bert-base-uncased`), which is
+            downloaded the first time.
+
+    Raises:
+        UserError: neither; no config, or no weights that are safe to read.
+    """
+    check_extra()
+    folder = relative_to_here(path)
+    if not folder.is_dir():
+        folder = _from_hub(path, folder)
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"model.path={path} has no {CONFIG}: no network's folder")
+    if not weight_files(folder):
+        pickles = [file.name for pattern in PICKLES for file in folder.glob(pattern)]
+        beside = f" (nor is {pickles[0]} read: such a file may run code)" if pickles else ""
+        raise UserError(f"model.path={path} has no {WEIGHTS}{beside}")
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Returns the files of a network's weights, by name; empty where there are none."""
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / SHARDS).is_file():
+        return []
+    names = sorted(set(read_object(folder / SHARDS)["weight_map"].values()))
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise UserError(f"{folder / SHARDS} names {missing[0]}, which is not there")
+    return [folder / name for name in names]
+
+
+def weights_identity(folder: Path) -> dict[str, str | list[str]]:
+    """Returns what tells a pretrained network from all others, wherever it lies."""
+    digests = [_digest_once(path, *_version(path)) for path in weight_files(folder)]
+    config = folder / CONFIG
+    return {
+        "weights": digests[0] if len(digests) == 1 else digests,
+        "config": _digest_once(config, *_version(config)),
+    }
+
+
+def read_object(path: Path) -> Mapping[str, Any]:
+    """Returns the mapping that a JSON file holds.
+
+    Raises:
+        UserError: it cannot be read, or holds none.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no mapping")
+    return found
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=64)
+def _digest_once(path: Path, size: int, time: int) -> str:  # noqa: ARG001 (another file's)
+    return file_digest(path)
+
+
+# ---------------------------------------------------------------- the Hub
+
+
+def _from_hub(path: str, folder: Path) -> Path:
+    if folder.exists():
+        raise UserError(f"model.path={path} is a file; expected a network's folder")
+    if not _NAME_ON_HUB.fullmatch(path):
+        raise UserError(f"model.path={path}: no such folder")
+    kept = _snapshot(path, here_alone=True)
+    if isinstance(kept, Path) and (kept / CONFIG).is_file() and _has_weights(kept):
+        return kept
+    found = _snapshot(path, here_alone=False)
+    if isinstance(found, Path):
+        return found
+    raise UserError(
+        f"model.path={path}: no such folder, and the Hugging Face Hub does not give it ({found})"
+    )
+
+
+def _has_weights(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (WEIGHTS, SHARDS))
+
+
+def _snapshot(name: str, here_alone: bool) -> Path | str:
+    """Returns the folder of a network of the Hub, or why it cannot be had, in a few words."""
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    huggingface_hub.utils.disable_progress_bars()
+    huggingface_hub.utils.logging.set_verbosity_error()
+    wanted: Sequence[str] = WANTED
+    try:
+        return Path(
+            huggingface_hub.snapshot_download(
+                name, allow_patterns=list(wanted), local_files_only=here_alone
+            )
+        )
+    except LocalEntryNotFoundError:
+        return "it cannot be reached from here"
+    except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
+        return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,337 @@
+"""Networks of texts by transformers: their tokens, layers, heads, bits, identities, refusals."""
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made_transformers import WORDS, make_pretrained, make_tokenizer, make_vocabulary
+from torch import Tensor, nn
+
+from kdlsr.config import UserError
+from kdlsr.config.encoding import Encoder
+from kdlsr.config.inputs import ImageSpec, TextSpec
+from kdlsr.machine import device
+from kdlsr.models import (
+    build_model,
+    check_builds,
+    encoder_of,
+    identity_of_options,
+    library_versions,
+    models,
+)
+
+SPEC = TextSpec(parts=1, length=64)
+SENTENCES = [("the film is good",), ("unfinely dull , so dull .",), ("A Zebra",)]
+PAIRS = [("the film is very , very good", "fine"), ("a", "the plot was not so bad")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pretrained BERT of four layers without a classifier."""
+    return make_pretrained(tmp_path_factory.mktemp("hub") / "bert")
+
+
+def hf(path: Path, classes: int = 2, spec: TextSpec = SPEC, **options: Any) -> nn.Module:
+    return build_model("hf", {"path": str(path), **options}, spec=spec, num_classes=classes)
+
+
+def tokenizer_of(name: str, **options: Any) -> Encoder:
+    found = encoder_of(name, {key: str(value) for key, value in options.items()})
+    assert found is not None
+    return found
+
+
+def refusal(name: str, options: Mapping[str, Any], spec: TextSpec = SPEC) -> str:
+    """What a plan says of a network, in one line."""
+    with pytest.raises(UserError) as caught:
+        _plan(name, options, spec)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _plan(name: str, options: Mapping[str, Any], spec: TextSpec) -> None:
+    check_builds(name, options, spec=spec, num_classes=2)
+    encoder_of(name, options)
+
+
+def batch(width: int, rows: int = 32) -> dict[str, Tensor]:
+    """Texts of 3 to 16 tokens of the made tokenizer, padded to a width."""
+    draw = torch.Generator().manual_seed(0)
+    lengths = torch.randint(3, 17, (rows, 1), generator=draw)
+    ids = torch.zeros(rows, width, dtype=torch.int64)
+    ids[:, :16] = torch.randint(4, 20, (rows, 16), generator=draw)
+    mask = (torch.arange(width) < lengths).long()
+    return {
+        "input_ids": ids * mask,
+        "attention_mask": mask,
+        "token_type_ids": torch.zeros_like(ids),
+    }
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def test_what_a_tokenizers_file_says_of_padding_and_length_is_not_taken_over(folder: Path) -> None:
+    tokens = tokenizer_of("hf", path=folder).encode(SENTENCES, 64)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    assert tokens.lengths.tolist() == [6, 10, 4]
+    told = [words[i] for i in tokens.ids]
+    assert told[:6] == ["[CLS]", "the", "film", "is", "good", "[SEP]"]
+    assert told[6:10] == ["[CLS]", "un", "##fine", "##ly"]
+    assert told[-4:] == ["[CLS]", "a", "[UNK]", "[SEP]"]
+
+
+def test_a_pair_loses_the_end_of_its_longer_sentence_and_knows_which_token_is_of_which(
+    folder: Path,
+) -> None:
+    tokens = tokenizer_of("hf", path=folder).encode(PAIRS, 8)
+    assert tokens.types is not None
+    assert tokens.lengths.tolist() == [8, 8]
+    first, second = np.split(tokens.types, [8])
+    assert first.tolist() == [0] * 6 + [1] * 2
+    assert second.tolist() == [0] * 3 + [1] * 5
+
+
+def test_a_vocabulary_alone_is_berts_tokenizer(tmp_path: Path) -> None:
+    whole = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "json"))
+    bare = tokenizer_of("tiny_bert", tokenizer=make_vocabulary(tmp_path / "txt"))
+    for texts in (SENTENCES, PAIRS):
+        ours, theirs = bare.encode(texts, 9), whole.encode(texts, 9)
+        assert np.array_equal(ours.ids, theirs.ids)
+        assert np.array_equal(ours.offsets, theirs.offsets)
+        assert ours.types is not None
+        assert theirs.types is not None
+        assert np.array_equal(ours.types, theirs.types)
+
+
+def test_encoders_of_one_identity_give_the_same_tokens(tmp_path: Path) -> None:
+    one = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "a"))
+    same = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "b") / "tokenizer.json")
+    other = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "c", WORDS[::-1]))
+    assert one.identity == same.identity != other.identity
+    assert one.padding == 0
+
+
+def test_no_more_cores_are_taken_than_torch_has_threads(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    import os
+
+    from kdlsr.models import tokenizing
+
+    seen = []
+    fromiter = np.fromiter
+
+    def look(*given: Any) -> Any:
+        seen.append(os.environ.get("TOKENIZERS_PARALLELISM"))
+        return fromiter(*given)
+
+    monkeypatch.setattr(tokenizing.np, "fromiter", look)
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
+    encoder = tokenizer_of("hf", path=folder)
+    encoder.encode(SENTENCES, 64)
+    assert "TOKENIZERS_PARALLELISM" not in os.environ
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")
+    encoder.encode(SENTENCES, 64)
+    assert seen == ["false", "false", "true", "true"]
+
+
+# ---------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta"])
+def test_the_first_layers_of_a_network_are_those_of_the_whole_to_the_bit(
+    tmp_path: Path, kind: str
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    path = make_pretrained(tmp_path / kind, kind, classes=3)
+    ours = hf(path, classes=3, layers=2).eval()
+    theirs = AutoModelForSequenceClassification.from_pretrained(path, attn_implementation="eager")
+    body = theirs.base_model
+    stack = body.transformer if kind == "distilbert" else body.encoder
+    stack.layer = stack.layer[:2]
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    inputs = batch(16)
+    if tokenizer_of("hf", path=path).encode(SENTENCES, 9).types is None:
+        del inputs["token_type_ids"]
+    with torch.inference_mode():
+        assert torch.equal(ours(inputs), theirs.eval()(**inputs).logits)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_padding_moves_no_bits(folder: Path, precision: str) -> None:
+    network = hf(folder).eval()
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with torch.inference_mode(), autocast:
+        narrow = network(batch(16))
+        assert all(torch.equal(narrow, network(batch(width))) for width in (24, 32, 64))
+
+
+def test_a_classifier_is_drawn_from_the_seed_unless_the_checkpoint_has_it(tmp_path: Path) -> None:
+    path = make_pretrained(tmp_path / "three", classes=3)
+
+    def head(seed: int, classes: int) -> Tensor:
+        torch.manual_seed(seed)
+        found = hf(path, classes=classes).state_dict()["classifier.weight"]
+        assert isinstance(found, Tensor)
+        return found
+
+    assert torch.equal(head(0, 2), head(0, 2))
+    assert not torch.equal(head(0, 2), head(1, 2))
+    assert torch.equal(head(0, 3), head(1, 3))
+
+
+def test_planning_reads_no_weights_and_loading_says_nothing(
+    tmp_path: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hf(folder)
+    assert capfd.readouterr() == ("", "")
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"nothing")
+    check_builds("hf", {"path": str(broken)}, spec=SPEC, num_classes=2)
+    with pytest.raises(UserError, match=r"model\.path=.* cannot be read"):
+        hf(broken)
+
+
+def test_a_network_with_weights_for_half_of_its_body_is_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    half = shutil.copytree(folder, tmp_path / "half")
+    weights = load_file(half / "model.safetensors")
+    kept = {name: tensor for name, tensor in weights.items() if "layer.3." not in name}
+    save_file(kept, half / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"no weights, or others, for bert\.encoder\.layer\.3\."):
+        hf(half)
+    hf(half, layers=3)
+
+
+def test_the_tiny_one_is_drawn_from_the_seed_and_sized_by_its_tokenizer(folder: Path) -> None:
+    def drawn(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        options = {"tokenizer": str(folder), "width": 16}
+        return build_model("tiny_bert", options, spec=SPEC, num_classes=3)
+
+    one, same, other = (drawn(seed).eval() for seed in (0, 0, 1))
+    name = "bert.embeddings.word_embeddings.weight"
+    assert one.state_dict()[name].shape == (5 + len(WORDS), 16)
+    with torch.inference_mode():
+        assert torch.equal(one(batch(16)), same(batch(16)))
+        assert not torch.equal(one(batch(16)), other(batch(16)))
+
+
+# ---------------------------------------------------------------- identities
+
+
+def test_a_pretrained_network_is_known_by_its_bytes_wherever_it_lies(
+    tmp_path: Path, folder: Path
+) -> None:
+    def identity(path: Path, layers: int | None = None) -> Mapping[str, Any]:
+        return identity_of_options("hf", {"path": str(path), "layers": layers})
+
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert identity(moved) == identity(folder) != identity(folder, 2)
+    assert str(folder) not in json.dumps(identity(folder))
+    config = json.loads((moved / "config.json").read_text())
+    (moved / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.5}))
+    assert identity(moved) != identity(folder)
+
+
+def test_other_networks_are_known_by_their_options_as_before() -> None:
+    assert identity_of_options("resnet8", {"width": 4}) == {"width": 4}
+    assert library_versions("resnet8") == {}
+    assert set(library_versions("hf")) == {"tokenizers", "transformers"}
+
+
+@pytest.mark.parametrize(("flags", "precision"), [("avx512_bf16", "fp32"), ("amx_bf16", "bf16")])
+def test_bf16_is_chosen_where_whole_matrices_are_multiplied_in_it(
+    monkeypatch: pytest.MonkeyPatch, flags: str, precision: str
+) -> None:
+    monkeypatch.setattr(device, "cpu_info", lambda *fields: flags)
+    worth_while = models.get("hf").bf16_flags
+    assert device.resolve_precision("auto", torch.device("cpu"), worth_while) == precision
+    assert device.resolve_precision("auto", torch.device("cpu")) == "bf16"
+
+
+# ---------------------------------------------------------------- refusals
+
+
+def test_what_cannot_be_had_or_read_is_one_line(tmp_path: Path, folder: Path) -> None:
+    pickled = tmp_path / "pickled"
+    pickled.mkdir()
+    shutil.copy(folder / "config.json", pickled)
+    (pickled / "pytorch_model.bin").write_bytes(b"")
+    assert "nor is pytorch_model.bin read" in refusal("hf", {"path": str(pickled)})
+    assert "no such folder" in refusal("hf", {"path": str(tmp_path / "nowhere")})
+    assert "has no config.json" in refusal("hf", {"path": str(tmp_path)})
+    assert "is a file" in refusal("hf", {"path": str(folder / "config.json")})
+    assert "model.path is missing" in refusal("hf", {"path": "???"})
+    assert "has 4 layers" in refusal("hf", {"path": str(folder), "layers": 5})
+    long = TextSpec(1, 513)
+    assert "takes at most 512 tokens" in refusal("hf", {"path": str(folder)}, long)
+    wordless = shutil.copytree(folder, tmp_path / "wordless")
+    (wordless / "tokenizer.json").unlink()
+    assert "has no tokenizer.json, nor a vocab.txt" in refusal("hf", {"path": str(wordless)})
+    (wordless / "tokenizer.json").write_text('{"version": "1.0"}')
+    assert "tokenizer.json is no tokenizer" in refusal("hf", {"path": str(wordless)})
+    tiny = {"tokenizer": str(folder)}
+    assert "no such file or folder" in refusal("tiny_bert", {"tokenizer": "nowhere"})
+    assert "no multiple of model.heads=3" in refusal("tiny_bert", {**tiny, "heads": 3})
+    assert "unknown key model.head" in refusal("tiny_bert", {**tiny, "head": 3})
+    with pytest.raises(UserError, match="model=hf takes texts; the data set gives images"):
+        build_model("hf", {"path": str(folder)}, spec=ImageSpec(8, 8, 1), num_classes=2)
+
+
+def test_code_that_a_checkpoint_brings_along_is_never_run(tmp_path: Path, folder: Path) -> None:
+    foreign = shutil.copytree(folder, tmp_path / "foreign")
+    config = json.loads((foreign / "config.json").read_text())
+    classes = {"AutoConfig": "code.Config", "AutoModelForSequenceClassification": "code.Model"}
+    (foreign / "code.py").write_text("raise SystemExit('run')")
+    for kind in ("bert", "unheard-of"):
+        told = {**config, "model_type": kind, "auto_map": classes}
+        (foreign / "config.json").write_text(json.dumps(told))
+        if kind == "bert":
+            hf(foreign)  # transformers' own
+        else:
+            assert "config.json is not of a network" in refusal("hf", {"path": str(foreign)})
+
+
+def test_the_hub_is_asked_after_what_is_here_and_its_silence_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    asked = []
+
+    def snapshot(name: str, *, local_files_only: bool, allow_patterns: list[str]) -> str:
+        asked.append(local_files_only)
+        assert not any(pattern.endswith((".bin", ".py")) for pattern in allow_patterns)
+        if name == "here/bert":
+            return str(folder)
+        raise LocalEntryNotFoundError("no route\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    hf(Path("here/bert"))
+    assert set(asked) == {True}
+    asked.clear()
+    told = refusal("bert_base", {"path": "google-bert/bert-base-uncased"})
+    assert "the Hugging Face Hub does not give it (it cannot be reached from here)" in told
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize("package", ["transformers", "tokenizers"])
+def test_a_missing_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for name, options in (("hf", {"path": str(folder)}), ("tiny_bert", {"tokenizer": "x"})):
+        assert f"{package} is not installed; pip install 'kdlsr[text]'" in refusal(name, options)
