@@ -22,7 +22,8 @@ from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import Seed, read_tracker_section
 from kdlsr.tables.methods import check_forms, find_method
 from kdlsr.tables.reading import find_tables, read_profile
-from kdlsr.tables.schema import Profile, Table
+from kdlsr.tables.schema import Table
+from kdlsr.tables.setting import Profile
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -19,7 +19,7 @@ from kdlsr.tables.launching import carry_out, states
 from kdlsr.tables.plan import Plan, PlannedJob, Request
 from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import find_tables, read_profile, read_table
-from kdlsr.tables.schema import Profile
+from kdlsr.tables.setting import Profile
 from kdlsr.training.checkpoint import checkpoint_path
 
 SETTING = """

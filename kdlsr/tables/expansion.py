@@ -13,10 +13,11 @@ from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.plan import Run, plan_run, with_seed
 from kdlsr.tables.forms import Variant, forms_of
-from kdlsr.tables.methods import TeacherKind
+from kdlsr.tables.methods import Role, TeacherKind
 from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
 from kdlsr.tables.reading import read_setting
 from kdlsr.tables.schema import Cell, Paper, Table
+from kdlsr.tables.setting import SizedSetting
 
 
 class Expansion:
@@ -26,9 +27,8 @@ class Expansion:
         self.table = table
         self.request = request
         self.setting = read_setting(table.setting)
-        profile = request.profile
-        own = self.setting.overrides if profile.overrides is None else profile.overrides
-        self.base = own + table.overrides + request.overrides
+        self.sized = SizedSetting(self.setting, request.profile)
+        self.base = self.sized.overrides + table.overrides + request.overrides
         self.cells: dict[str, PlannedCell] = {}
 
     def planned(self) -> PlannedTable:
@@ -48,32 +48,18 @@ class Expansion:
     def _classes(self) -> int:
         return facts_of(read_config(self._config).dataset).num_classes
 
-    def _network(self, name: str, role: str | None) -> Overrides:
-        """Returns what selects a network, or the one that stands in for it by role."""
-        profile, network = self.request.profile, self.setting.networks[name]
-        if profile.weak is None or profile.strong is None:
-            return network.overrides
-        return profile.weak if (role or network.role) == "weak" else profile.strong
-
     def _recipe(self, name: str) -> Overrides:
         """Returns the recipe of a network's own baseline row."""
-        profile, network = self.request.profile, self.setting.networks[name]
-        own = Overrides() if profile.weak else network.baseline_overrides
-        return _batch_size(profile.batch_size or network.batch_size) + own
+        return _batch_size(self.sized.batch_size(name)) + self.sized.baseline_overrides(name)
 
-    def _label(self, name: str, role: str | None) -> str:
-        if self.request.profile.weak is None:
-            return name
-        return role or self.setting.networks[name].role
-
-    def _baseline(self, name: str, role: str | None, paper: Paper | None = None) -> str:
+    def _baseline(self, name: str, role: Role | None, paper: Paper | None = None) -> str:
         """Adds the baseline row of a network, once; returns its key."""
-        label = self._label(name, role)
+        label = self.sized.label(name, role)
         key = f"baseline {label}"
         if key not in self.cells:
             loss = Overrides.of("loss", "ce", {})
-            overrides = self.base + self._network(name, role) + self._recipe(name) + loss
-            is_mapped = self.request.profile.weak is not None
+            overrides = self.base + self.sized.network(name, role) + self._recipe(name) + loss
+            is_published = self.sized.is_published
             self.cells[key] = PlannedCell(
                 key=key,
                 row=label,
@@ -82,8 +68,8 @@ class Expansion:
                 kind="baseline",
                 overrides=overrides,
                 runs=self._runs(overrides, key),
-                paper=None if is_mapped else self._graded(paper),
-                note=None if is_mapped else self.setting.networks[name].note,
+                paper=self._graded(paper) if is_published else None,
+                note=self.setting.networks[name].note if is_published else None,
             )
         return key
 
@@ -133,7 +119,7 @@ class Expansion:
         for key, known in self.cells.items():
             if known.runs and {run.run_id for run in known.runs.values()} == ids:
                 return key
-        label = self._label(cell.network, cell.student_role)
+        label = self.sized.label(cell.network, cell.student_role)
         name = variant.name + self._own_batch(cell)
         key = self._free_key(f"control {label} {name}")
         self.cells[key] = PlannedCell(
@@ -150,10 +136,9 @@ class Expansion:
 
     def _own_batch(self, cell: Cell) -> str:
         """Names the batch size of a row where it is not that of its network's baseline."""
-        usual = self.setting.networks[cell.network].batch_size
-        batch_size = cell.batch_size or usual
-        mapped = self.request.profile.batch_size is not None
-        return "" if mapped or batch_size == usual else f", batch {batch_size}"
+        usual = self.sized.batch_size(cell.network)
+        batch_size = self.sized.batch_size(cell.network, cell.batch_size)
+        return "" if batch_size == usual else f", batch {batch_size}"
 
     def _free_key(self, wanted: str) -> str:
         taken = (f"{wanted} ({number})" for number in itertools.count(2))
@@ -161,13 +146,12 @@ class Expansion:
 
     def _student(self, cell: Cell, variant: Variant) -> Overrides:
         """Returns the overrides of one variant of a row, without the seed."""
-        profile, network = self.request.profile, self.setting.networks[cell.network]
         start = [Override("start", "teacher")] if variant.start_from_teacher else []
         return (
             self.base
-            + self._network(cell.network, cell.student_role)
-            + _batch_size(profile.batch_size or cell.batch_size or network.batch_size)
-            + (Overrides() if profile.weak else cell.overrides)
+            + self.sized.network(cell.network, cell.student_role)
+            + _batch_size(self.sized.batch_size(cell.network, cell.batch_size))
+            + (cell.overrides if self.sized.is_published else Overrides())
             + self._teacher(cell, variant)
             + Overrides.of("loss", variant.loss, variant.options)
             + start
@@ -189,7 +173,7 @@ class Expansion:
         if kind == "self":
             return "self", self._recipe(cell.network) + asked
         assert cell.teacher is not None
-        network = self._network(cell.teacher, cell.teacher_role)
+        network = self.sized.network(cell.teacher, cell.teacher_role)
         name, recipe = str(network.get("model")), self._recipe(cell.teacher) + asked
         if name == "timm":  # as a teacher's name, timm means pretrained weights
             return "self", network + recipe

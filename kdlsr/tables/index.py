@@ -21,7 +21,8 @@ from kdlsr.runs.plan import Run
 from kdlsr.tables.plan import PlannedJob, Request
 from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import read_profile, read_setting, read_table, table_names
-from kdlsr.tables.schema import Profile, Setting, Table
+from kdlsr.tables.schema import Table
+from kdlsr.tables.setting import Profile, Setting
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -10,7 +10,8 @@ from kdlsr.config.schema import is_same_experiment
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.executors import Job
 from kdlsr.runs.plan import Run
-from kdlsr.tables.schema import Paper, Profile, Setting, Table
+from kdlsr.tables.schema import Paper, Table
+from kdlsr.tables.setting import Profile, Setting
 
 Kind = Literal["baseline", "method", "control", "cell"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]

@@ -11,7 +11,8 @@ from kdlsr.config.compose import relative_to_here, shipped_folder
 from kdlsr.config.schema import gather_options
 from kdlsr.config.yaml_file import read_yaml
 from kdlsr.tables import methods
-from kdlsr.tables.schema import Cell, Profile, Setting, Table
+from kdlsr.tables.schema import Cell, Table
+from kdlsr.tables.setting import Profile, Setting
 
 SUFFIX = ".yaml"
 SETTINGS = "settings"  # the folder of experiments/ that holds no tables

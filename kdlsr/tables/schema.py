@@ -1,9 +1,7 @@
 """What stands in a file of `experiments/`, typed.
 
-A *setting* is a data set with a schedule and the networks trained on it, each pinned to the
-recipe of its own baseline row. A *table* is a grid of cells on one setting, with the paper's
-values; a cell's hyper-parameters are for its loss to check. A *profile* says at which size tables
-are run. Nothing here composes or plans a run.
+A *table* is a grid of cells on one setting, with the paper's values; a cell's hyper-parameters are
+for its loss to check. Settings and profiles are in `setting`. Nothing here composes or plans a run.
 """
 
 import dataclasses
@@ -19,55 +17,6 @@ Grade = Literal["P", "S", "V", "D"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
 Study = Literal["confidence", "tuned_elsewhere", "ls_teachers"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """One network of a setting and its own baseline row, to which teachers are pinned.
-
-    Attributes:
-        overrides: what selects it: `model=<name>` first, then that model's options.
-        role: what stands in for it in profiles that map networks by role.
-        batch_size: of its baseline row.
-        baseline_overrides: what else its baseline row has and its distilled rows do not.
-        macs: multiply-accumulates of one image's forward pass; for estimates of time alone.
-        note: where the released configs leave something open, what is used and why.
-    """
-
-    overrides: Overrides
-    role: Role
-    batch_size: Annotated[int, AtLeast(2)]
-    baseline_overrides: Overrides = NO_OVERRIDES
-    macs: Annotated[float, Above(0)] | None = None
-    note: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.overrides.get("model") is None:
-            raise ValueError("overrides must begin with model=<name>")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """A data set and schedule with the networks trained on them.
-
-    Attributes:
-        source: where its facts come from.
-        overrides: data set and schedule, as on the command line of `kdlsr.train`.
-        classes: K.
-        train_images: per epoch; for estimates of time alone.
-        epochs: of the full schedule.
-        networks: by name.
-        notes: what the source leaves open and what is used instead.
-    """
-
-    name: str
-    source: str
-    overrides: Overrides
-    classes: Annotated[int, AtLeast(2)]
-    train_images: Annotated[int, AtLeast(1)]
-    epochs: Annotated[int, AtLeast(1)]
-    networks: dict[str, Network] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,29 +196,3 @@ class Table:
     def origin(self) -> str:
         """What no other table has: its file, or its name in experiments/."""
         return self.file or f"experiments/{self.name}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """At which size tables are run.
-
-    Attributes:
-        name: as it is chosen.
-        means: what a table made at it is evidence of: the first line of every report.
-        overrides: data set and schedule; null: each table's own setting.
-        weak, strong: the networks that stand in by role; null: the published ones.
-        batch_size: of all runs; null: each row's own.
-        seeds: how many, or which.
-    """
-
-    name: Annotated[str, FolderName()]
-    means: str
-    overrides: Overrides | None = None
-    weak: Overrides | None = None
-    strong: Overrides | None = None
-    batch_size: Annotated[int, AtLeast(2)] | None = None
-    seeds: Annotated[int, AtLeast(1)] | tuple[int, ...] = 3
-
-    def __post_init__(self) -> None:
-        if (self.weak is None) != (self.strong is None):
-            raise ValueError("weak and strong go together")
