@@ -166,16 +166,19 @@ def _t(df: float) -> float:
 
 def corrected(family: Mapping[Key, Difference]) -> dict[Key, Difference]:
     """Fills in Holm's step-down p values over all differences that have a p value."""
-    tested = sorted((d.p, i) for i, d in enumerate(family.values()) if d.p is not None)
+    adjusted = holm({key: found.p for key, found in family.items()})
+    return {key: replace(found, p_holm=adjusted[key]) for key, found in family.items()}
+
+
+def holm(family: Mapping[Key, float | None]) -> dict[Key, float | None]:
+    """Returns Holm's step-down p values over all that have one; None for the others."""
+    tested = sorted((p, i) for i, p in enumerate(family.values()) if p is not None)
     adjusted: dict[int, float] = {}
     highest = 0.0
     for rank, (p, index) in enumerate(tested):
         highest = max(highest, min(1.0, (len(tested) - rank) * p))
         adjusted[index] = highest
-    return {
-        key: replace(found, p_holm=adjusted.get(index))
-        for index, (key, found) in enumerate(family.items())
-    }
+    return {key: adjusted.get(index) for index, key in enumerate(family)}
 
 
 def compatibility(

@@ -74,6 +74,9 @@ def read_table(name: str, through: tuple[str, ...] = ()) -> Table:
     table = build(Table, read | {"file": file}, shown)
     if table.origin in through:
         raise UserError(f"{shown}: cells_from leads back here: {' -> '.join(through)}")
+    if table.tuned is not None:
+        rows = tuple(Cell(**row) for row in table.tuned.rows())
+        table = dataclasses.replace(table, cells=(*table.cells, *rows))
     for index, cell in enumerate(table.cells):
         cell.check(f"{shown}.cells[{index}]")
     if table.cells_from is not None:

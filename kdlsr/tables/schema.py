@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from kdlsr.config import Above, AtLeast, Between, FolderName, UserError, nearest
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 from kdlsr.tables.methods import Role, find_method
+from kdlsr.tables.tuned import Tuned
 
 Grade = Literal["P", "S", "V", "D"]
 Basis = Literal["released", "text", "stand-in"]
@@ -167,6 +168,8 @@ class Table:
         studies: what else its report asks of the runs, a section each.
         overrides: what all of its runs have, at whatever profile.
         controls: whether its rows' controls are run.
+        tuned: grids of which each network's best point is applied to the others; their rows
+            follow `cells`.
         profile: the profile it is run at unless another is chosen.
         run_at: profiles at which it has been run with this code, and on what.
         notes: what a reader has to know of its values and rows.
@@ -188,9 +191,19 @@ class Table:
     studies: tuple[Study, ...] = ()
     overrides: Overrides = NO_OVERRIDES
     controls: bool = True
+    tuned: Tuned | None = None
     profile: str = "paper"
     run_at: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if ("tuned_elsewhere" in self.studies) != (self.tuned is not None):
+            raise ValueError("the study tuned_elsewhere and tuned go together")
+        if self.tuned is not None and not self.overrides.get("dataset.val_fraction"):
+            raise ValueError(
+                "tuned needs a validation split to choose by, which the test set is not: "
+                "expected dataset.val_fraction among overrides"
+            )
 
     @property
     def origin(self) -> str:
