@@ -25,10 +25,12 @@ from PIL import Image
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data import cifar, datasets, decoded, fashion_mnist, official_tree, scan, tiny_imagenet
+from kdlsr.data import cifar, datasets, fashion_mnist, official_tree, scan, tiny_imagenet
 from kdlsr.data.cifar import CIFAR10_LAYOUT, CIFAR100_LAYOUT, Cifar10, Cifar100, Layout
 from kdlsr.data.digits import Digits
 from kdlsr.data.fashion_mnist import FashionMnist, IdxFile
+from kdlsr.data.file_kind import FileKind
+from kdlsr.data.image_files import ImageDecoding
 from kdlsr.data.image_folder import ImageFolder
 from kdlsr.data.images import Images
 from kdlsr.data.tiny_imagenet import TinyImageNet
@@ -405,9 +407,9 @@ def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.Mo
     read: list[Path] = []
     read_row = scan._read_row
 
-    def counting(path: Path, role: scan.Role) -> scan.Row:
+    def counting(path: Path, role: scan.Role, kind: FileKind) -> scan.Row:
         read.append(path)
-        return read_row(path, role)
+        return read_row(path, role, kind)
 
     monkeypatch.setattr(scan, "_read_row", counting)
     assert source(folder).facts() == before
@@ -435,7 +437,7 @@ def test_damaged_index_of_checksums_is_read_anew(folder: Path, data_dir: Path) -
 
 def test_second_load_decodes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = source(folder).load()
-    monkeypatch.setattr(decoded, "decode", None)
+    monkeypatch.setattr(ImageDecoding, "decode", None)
     second, _ = source(folder).load()
     assert isinstance(second.pixels, np.memmap)
     assert np.array_equal(first.pixels, second.pixels)

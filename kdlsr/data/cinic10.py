@@ -13,9 +13,11 @@ import numpy as np
 
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.cifar import CIFAR10_CLASSES
+from kdlsr.data.class_folders import classes_of_splits, files_of_classes
 from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
-from kdlsr.data.decoded import Decoding, load_decoded
-from kdlsr.data.image_folder import class_files, class_folders, one_size
+from kdlsr.data.decoded import load_decoded
+from kdlsr.data.image_files import IMAGES, ImageDecoding
+from kdlsr.data.image_folder import one_size
 from kdlsr.data.images import Images
 from kdlsr.data.listing import Files, Passed, Tree, counted
 from kdlsr.data.official_tree import is_official, unpack_official
@@ -66,7 +68,7 @@ class Cinic10(Dataset):
         if not root.is_dir():
             _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
         tree, spec, fingerprint = self._inspected(progress)
-        return load_decoded(tree, fingerprint, Decoding(spec), progress)
+        return load_decoded(tree, fingerprint, ImageDecoding(spec), progress)
 
     @property
     def _official(self) -> str:
@@ -80,7 +82,7 @@ class Cinic10(Dataset):
         spec = ImageSpec(*one_size(found), 3)
         official = is_official(root, ARCHIVE, found.fingerprint)
         fingerprint = self._official if official else found.fingerprint
-        return tree.sifted(found.no_images), spec, fingerprint
+        return tree.sifted(found.strays), spec, fingerprint
 
     def _root(self) -> Path:
         given = self.folder
@@ -89,15 +91,19 @@ class Cinic10(Dataset):
 
 def _tree(root: Path, *, join_valid: bool, skip_unreadable: bool = False) -> Tree:
     trained = ("train", "valid") if join_valid else ("train",)
-    class_names = class_folders(root, *trained, "test")
+    class_names = classes_of_splits(root, *trained, "test")
     passed: list[Passed] = []
-    parts = [class_files(root, split, class_names, passed) for split in trained]
+
+    def files_of(split: str) -> Files:
+        return files_of_classes(root, [f"{split}/{name}" for name in class_names], IMAGES, passed)
+
+    parts = [files_of(split) for split in trained]
     train = Files(
         tuple(path for part in parts for path in part.paths),
         np.concatenate([part.labels for part in parts]),
     )
-    test = class_files(root, "test", class_names, passed)
-    return Tree(root, class_names, train, test, (), tuple(passed), skip_unreadable)
+    test = files_of("test")
+    return Tree(root, IMAGES, class_names, train, test, (), tuple(passed), skip_unreadable)
 
 
 def _unpack(archive: Path, root: Path, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Trees of image files, decoded once into arrays that later runs map into memory.
+"""Trees of files, decoded once into arrays that later runs map into memory.
 
 A cache folder is written under a temporary name and renamed. Its name is made from the
 data set's fingerprint and everything else that decides its pixels, and its files are checked
@@ -6,15 +6,14 @@ each time they are opened, so a stale or damaged cache is never used. It may be 
 """
 
 import hashlib
-import io
 import json
 import math
 import shutil
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +23,7 @@ from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.dataset import cache_dir, quiet
 from kdlsr.data.images import Images
 from kdlsr.data.listing import Files, Tree
-from kdlsr.data.scan import in_parallel, open_image, read_bytes, reading_image
+from kdlsr.data.scan import in_parallel
 from kdlsr.files import (
     disk_refusals,
     locked,
@@ -35,37 +34,44 @@ from kdlsr.files import (
 )
 from kdlsr.files.download import Progress
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
-
 FORMAT = 1  # raised when what is written changes
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True)
-class Decoding:
-    """What images become.
+class Decoding(ABC):
+    """What the files of a tree become.
 
     Attributes:
-        spec: size of the arrays; 1 channel (grey) or 3 (RGB).
-        resize: the shorter side is resized to this many pixels (bilinear, antialiased), then
-            the centre is cropped square; None: images must have the size already.
+        spec: of the arrays.
+        sized_by: the option that makes them smaller, as messages name it.
     """
 
     spec: ImageSpec
-    resize: int | None = None
+    sized_by: ClassVar[str] = "dataset.image_size"
+
+    @abstractmethod
+    def key(self) -> list[object]:
+        """Returns what decides the arrays besides the files, decoders' versions too: JSON."""
+
+    @abstractmethod
+    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+        """Returns a file as (H, W, C), as `spec` says.
+
+        Raises:
+            UserError: it is damaged, or becomes something else.
+        """
 
 
 def load_decoded(
     tree: Tree, fingerprint: str, decoding: Decoding, progress: Progress = quiet
 ) -> tuple[Images, Images]:
-    """Returns training and test images of `tree`, memory-mapped from the cache.
+    """Returns training and test samples of `tree`, memory-mapped from the cache.
 
     Decodes, in parallel, what is not there yet or is damaged. Writing to the arrays changes
     them in memory only.
 
     Raises:
-        UserError: an image is damaged or has another size; the cache cannot be written.
+        UserError: a file is damaged or has another size; the cache cannot be written.
     """
     folder = _folder(tree, fingerprint, decoding)
     found = _open(folder)
@@ -81,48 +87,9 @@ def load_decoded(
     return found
 
 
-def decode(path: Path, decoding: Decoding) -> npt.NDArray[np.uint8]:
-    """Returns the image as (H, W, C). Transparency is dropped, palettes are resolved.
-
-    Raises:
-        UserError: it is damaged, or has another size than `decoding` says.
-    """
-    content, _ = read_bytes(path)
-    with reading_image(path), open_image(io.BytesIO(content)) as opened:
-        image = opened.convert("L" if decoding.spec.channels == 1 else "RGB")
-        if decoding.resize is not None:
-            image = _resize_and_crop(image, decoding.resize)
-        pixels: npt.NDArray[np.uint8] = np.asarray(image)
-    spec = decoding.spec
-    if pixels.shape[:2] != spec.size:
-        raise UserError(
-            f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, others "
-            f"{spec.height}x{spec.width}; set dataset.image_size"
-        )
-    return pixels.reshape(*spec.size, spec.channels)
-
-
-def _resize_and_crop(image: "Picture", side: int) -> "Picture":
-    """As torchvision's Resize(side) then CenterCrop(side), which a test shows."""
-    from PIL import Image
-
-    width, height = image.size
-    if width <= height:
-        size = (side, int(side * height / width))
-    else:
-        size = (int(side * width / height), side)
-    image = image.resize(size, Image.Resampling.BILINEAR)
-    left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-    return image.crop((left, top, left + side, top + side))
-
-
 def _folder(tree: Tree, fingerprint: str, decoding: Decoding) -> Path:
-    import PIL
-
-    # Decoders differ in last bits between versions: what is read is what decoding would give.
-    spec = decoding.spec
-    parts = [FORMAT, fingerprint, PIL.__version__, *spec.size, spec.channels]
-    key = hashlib.sha256(json.dumps([*parts, decoding.resize]).encode()).hexdigest()[:24]
+    parts = json.dumps([FORMAT, fingerprint, *decoding.key()])
+    key = hashlib.sha256(parts.encode()).hexdigest()[:24]
     return cache_dir() / "decoded" / f"{tree.root.name}-{key}"
 
 
@@ -173,7 +140,7 @@ def _check_room(folder: Path, tree: Tree, decoding: Decoding) -> None:
     if size > free:
         raise UserError(
             f"{count:,} {decoding.spec} take {size / 1e9:,.0f} GB; {place} has "
-            f"{free / 1e9:,.0f} GB free: set a smaller dataset.image_size, or KDLSR_DATA"
+            f"{free / 1e9:,.0f} GB free: set a smaller {decoding.sized_by}, or KDLSR_DATA"
         )
 
 
@@ -187,7 +154,7 @@ def _decode_split(
 
     def decode_chunk(rows: Sequence[int]) -> None:
         for row in rows:
-            pixels[row] = decode(root / files.paths[row], decoding)
+            pixels[row] = decoding.decode(root / files.paths[row])
 
     for _ in in_parallel(decode_chunk, range(shape[0]), f"decode {root.name} {split}", progress):
         pass

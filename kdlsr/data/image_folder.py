@@ -1,17 +1,16 @@
 """Any tree of images in folders named by class: `train/<class>/*` and `test/<class>/*`."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Annotated
-
-import numpy as np
 
 from kdlsr.config import AtLeast, UserError
 from kdlsr.config.inputs import ImageSpec
+from kdlsr.data.class_folders import train_and_test
 from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
-from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.decoded import load_decoded
+from kdlsr.data.image_files import IMAGES, ImageDecoding
 from kdlsr.data.images import Images
-from kdlsr.data.listing import Files, Passed, Tree, counted, folders, listed
+from kdlsr.data.listing import Tree, counted
 from kdlsr.data.scan import Inspection, inspect
 from kdlsr.files.download import Progress
 
@@ -50,16 +49,16 @@ class ImageFolder(Dataset):
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         tree, found = self._inspected(progress)
-        decoding = Decoding(self._spec(found), self.image_size)
+        decoding = ImageDecoding(self._spec(found), self.image_size)
         return load_decoded(tree, found.fingerprint, decoding, progress)
 
     def _inspected(self, progress: Progress) -> tuple[Tree, Inspection]:
         tree = self._tree()
         found = inspect(tree, progress)
-        return tree.sifted(found.no_images), found
+        return tree.sifted(found.strays), found
 
     def _spec(self, found: Inspection) -> ImageSpec:
-        channels = 1 if found.grey else 3
+        channels = 1 if _is_grey(found) else 3
         if self.image_size is not None:
             return ImageSpec(self.image_size, self.image_size, channels)
         advice = "; set dataset.image_size to resize and crop all to one"
@@ -71,11 +70,8 @@ class ImageFolder(Dataset):
                 "dataset.root is missing: set dataset.root=FOLDER, which holds train/<class>/* "
                 "and test/<class>/*"
             )
-        root = self.folder
-        class_names = class_folders(root, "train", "test")
-        passed: list[Passed] = []
-        train, test = (class_files(root, split, class_names, passed) for split in ("train", "test"))
-        return Tree(root, class_names, train, test, (), tuple(passed), self.skip_unreadable)
+        tree = train_and_test(self.folder, IMAGES)
+        return replace(tree, skip_unreadable=self.skip_unreadable)
 
 
 def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
@@ -84,7 +80,10 @@ def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
     Raises:
         UserError: they differ; the message names two of them, and ends with `advice`.
     """
-    (size, path), *others = found.shapes.items()
+    shapes: dict[tuple[int, int], str] = {}
+    for path, (width, height, _) in found.heads.items():
+        shapes.setdefault((height, width), path)
+    (size, path), *others = shapes.items()
     for (height, width), other in others:
         raise UserError(
             f"images differ in size: {path} is {size[0]}x{size[1]} pixels, "
@@ -93,45 +92,5 @@ def one_size(found: Inspection, advice: str = "") -> tuple[int, int]:
     return size
 
 
-def class_folders(root: Path, first: str, *others: str) -> tuple[str, ...]:
-    """Returns the names of the classes below `root/<split>`, sorted: the same in all splits.
-
-    Raises:
-        UserError: there is no such folder, fewer than two classes in it, or others than in the
-            first split.
-    """
-    class_names = _folders_of(root, first)
-    for split in others:
-        for name in sorted({*class_names} ^ {*_folders_of(root, split)}):
-            have, lack = (first, split) if name in class_names else (split, first)
-            raise UserError(f"{root / lack} has no class {name!r}, which {have} has")
-    return class_names
-
-
-def _folders_of(root: Path, split: str) -> tuple[str, ...]:
-    if not (root / split).is_dir():
-        raise UserError(f"dataset.root={root}: there is no folder {split}/ in it")
-    names = tuple(folders(root / split))
-    if len(names) < 2:
-        raise UserError(f"{root / split} must hold a folder for each of at least two classes")
-    return names
-
-
-def class_files(
-    root: Path, split: str, class_names: tuple[str, ...], passed: list[Passed]
-) -> Files:
-    """Returns the images of a split; what lies among them and is none is added to `passed`.
-
-    Raises:
-        UserError: a class has none.
-    """
-    paths: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(class_names):
-        found, others = listed(root, f"{split}/{name}")
-        if not found and not others:
-            raise UserError(f"{root / split / name} holds no image")
-        paths += found
-        labels += [label] * len(found)
-        passed += others
-    return Files(tuple(paths), np.array(labels, dtype=np.int64))
+def _is_grey(found: Inspection) -> bool:
+    return all(head.form in ("1", "L", "LA") for head in found.heads.values())

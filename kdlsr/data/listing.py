@@ -1,10 +1,9 @@
-"""What image files a folder's names promise, and what of them was read or passed over.
+"""What files a folder's names promise, and what of them was read or passed over.
 
-A file is an image if Pillow can read it, whatever it is called; what is passed over is counted.
+A file's content says what it is, whatever it is called; what is passed over is counted.
 Names and counts only: no file is opened here.
 """
 
-import mimetypes
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,19 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 from kdlsr.config import UserError
+from kdlsr.data.file_kind import FileKind
 
-# A file called so has to be an image: one that cannot be read is an error, or, where the user
-# says so, a loss that is counted. Any other file is an image if its content is one.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
-# Of images that Pillow may not read; `mimetypes` does not know all of them everywhere.
-OTHER_IMAGES = (".avif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".dng", ".nef", ".cr2", ".raw")
-MAY_LOSE = 0.01  # of a folder's images; more is an error unless `skip_unreadable`
+MAY_LOSE = 0.01  # of a folder's files; more is an error unless `skip_unreadable`
 BELOW, IRREGULAR, UNNAMED = "in folders below", "no regular file", "without suffix"
+# Passed over since a data set's own lists say so: no loss.
+CHOSEN = UNLISTED, HELD_BACK = "on no list", "of the valid list"
 
 
 @dataclass(frozen=True)
 class Files:
-    """Image files of one split: paths relative to the tree (with "/"), sorted; labels (N,)."""
+    """Files of one split: paths relative to the tree (with "/"), sorted; labels (N,)."""
 
     paths: tuple[str, ...]
     labels: npt.NDArray[np.int64]
@@ -47,27 +44,24 @@ class Passed:
     path: str
     what: str
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether it seems to be an image that somebody meant to be read."""
-        return self.what in (BELOW, IRREGULAR) or _seems_an_image(self.path)
-
 
 @dataclass(frozen=True)
 class Tree:
-    """A data set as image files below `root`.
+    """A data set as files below `root`.
 
     Attributes:
         root: the folder.
+        kind: of its files.
         class_names: in the order of the labels.
         train: files to train on.
         test: files to test on.
         annotations: other files that decide what the data set is (paths as in `Files`).
-        passed: what lies among the images and is not read.
-        skip_unreadable: go on without images that cannot be read, however many.
+        passed: what lies among them and is not read.
+        skip_unreadable: go on without files that cannot be read, however many.
     """
 
     root: Path
+    kind: FileKind
     class_names: tuple[str, ...]
     train: Files
     test: Files
@@ -75,25 +69,25 @@ class Tree:
     passed: tuple[Passed, ...] = ()
     skip_unreadable: bool = False
 
-    def sifted(self, no_images: frozenset[str]) -> "Tree":
+    def sifted(self, strays: frozenset[str]) -> "Tree":
         """Returns the tree of what can be read.
 
         Args:
-            no_images: files of `train` and `test` that are none.
+            strays: files of `train` and `test` that are not of its kind.
 
         Raises:
-            UserError: a folder holds no image, or loses more than `MAY_LOSE` of its images.
+            UserError: a folder holds no file of the kind, or loses more than `MAY_LOSE` of them.
         """
-        found = (Passed(_folder(path), path, _suffix(path)) for path in sorted(no_images))
+        found = (Passed(_folder(path), path, _suffix(path)) for path in sorted(strays))
         passed = (*self.passed, *found)
-        train, test = self.train.without(no_images), self.test.without(no_images)
+        train, test = self.train.without(strays), self.test.without(strays)
         self._check_losses(Counter(map(_folder, (*train.paths, *test.paths))), passed)
         return replace(self, train=train, test=test, passed=passed)
 
     def _check_losses(self, read: Mapping[str, int], passed: tuple[Passed, ...]) -> None:
         lost: dict[str, list[Passed]] = {}
         for file in passed:
-            if file.is_lost:
+            if self._is_lost(file):
                 lost.setdefault(file.folder, []).append(file)
         expected = {_folder(path) for path in (*self.train.paths, *self.test.paths)}
         for folder in sorted(expected | lost.keys()):
@@ -105,12 +99,18 @@ class Tree:
             listed = in_words(counted(tuple(of_folder)))
             if not count:
                 hint = f" that can be read: passed over {listed}" if of_folder else ""
-                raise UserError(f"{self.root / folder} holds no image{hint}")
+                raise UserError(f"{self.root / folder} holds no {self.kind.noun}{hint}")
             raise UserError(
                 f"{self.root / folder} would lose {len(of_folder)} of {count + len(of_folder)} "
-                f"images ({listed}; the first: {of_folder[0].path}); mend or move them, or go on "
-                "without them: dataset.skip_unreadable=true"
+                f"{self.kind.noun}s ({listed}; the first: {of_folder[0].path}); mend or move them, "
+                "or go on without them: dataset.skip_unreadable=true"
             )
+
+    def _is_lost(self, file: Passed) -> bool:
+        """Whether somebody seems to have meant a file to be read."""
+        if file.what in CHOSEN:
+            return False
+        return file.what in (BELOW, IRREGULAR) or self.kind.seems(file.path)
 
 
 def folders(path: Path) -> list[str]:
@@ -119,8 +119,8 @@ def folders(path: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def listed(root: Path, folder: str) -> tuple[list[str], list[Passed]]:
-    """Returns the files in `root/folder` that may be images, and what else might have been.
+def listed(root: Path, folder: str, kind: FileKind) -> tuple[list[str], list[Passed]]:
+    """Returns the files in `root/folder` that may be of `kind`, and what else might have been.
 
     Both sorted, as paths relative to `root`. Hidden files are neither. What no regular file is
     (a pipe, a device) is never opened; a link that leads nowhere is, so that it is told.
@@ -132,17 +132,12 @@ def listed(root: Path, folder: str) -> tuple[list[str], list[Passed]]:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
-                passed += [Passed(folder, below, BELOW) for below in _images_below(root, path)]
+                passed += [Passed(folder, below, BELOW) for below in _below(root, path, kind)]
             elif entry.is_file() or (entry.is_symlink() and not (root / path).exists()):
                 files.append(path)
             else:
                 passed.append(Passed(folder, path, IRREGULAR))
     return files, passed
-
-
-def promises_image(path: str) -> bool:
-    """Whether a file is called as images are that are always read."""
-    return path.lower().endswith(IMAGE_SUFFIXES)
 
 
 def counted(passed: tuple[Passed, ...]) -> tuple[tuple[str, int], ...]:
@@ -155,17 +150,11 @@ def in_words(skipped: tuple[tuple[str, int], ...]) -> str:
     return ", ".join(f"{count:,} {what}" for what, count in skipped) or "nothing"
 
 
-def _images_below(root: Path, folder: str) -> Iterator[str]:
+def _below(root: Path, folder: str, kind: FileKind) -> Iterator[str]:
     for place, inner, names in os.walk(root / folder):
         inner.sort()
         found = (Path(place, n).relative_to(root).as_posix() for n in sorted(names))
-        yield from (path for path in found if _seems_an_image(path))
-
-
-def _seems_an_image(path: str) -> bool:
-    kind, _ = mimetypes.guess_type(path)
-    is_image = kind is not None and kind.startswith("image/")
-    return is_image or path.lower().endswith((*IMAGE_SUFFIXES, *OTHER_IMAGES))
+        yield from (path for path in found if kind.seems(path))
 
 
 def _folder(path: str) -> str:

@@ -1,9 +1,8 @@
-"""What a tree of image files holds, known from names, checksums and image heads.
+"""What a tree of files holds, known from names, checksums and files' heads.
 
-Checksums are remembered by modification time. Nothing here decodes an image.
+Checksums are remembered by modification time. Nothing here decodes a file.
 """
 
-import functools
 import hashlib
 import io
 import json
@@ -12,45 +11,45 @@ import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from kdlsr.config import UserError
 from kdlsr.data.dataset import cache_dir, quiet
-from kdlsr.data.listing import Tree, promises_image
+from kdlsr.data.file_kind import NO_HEAD, FileKind, Head
+from kdlsr.data.listing import Tree
 from kdlsr.files import disk_refusals, write_whole
 from kdlsr.files.download import Progress
 from kdlsr.machine.cores import available_cores
 
-if TYPE_CHECKING:
-    from PIL.Image import Image as ImageFile
-
-# What Pillow may take a file for. It knows more, and starts Ghostscript for some of them.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
 CHUNK_FILES = 256
 # A file changed this shortly before it was read may change again within its time stamp's tick.
 UNSETTLED_NS = 2_000_000_000
 
-Role = Literal["image", "perhaps", "annotation"]  # what a file is expected to be
+Role = Literal["sample", "perhaps", "annotation"]  # what a file is expected to be
 T = TypeVar("T")
 S = TypeVar("S")
 
 
 class Row(NamedTuple):
-    """What is remembered of one file; `mode` is Pillow's, "" for a file that is no image.
+    """What is remembered of one file; `first`, `second` and `form` are its `Head`'s.
 
-    `sha256` is empty for what was found among images and is none.
+    `sha256` is empty for what was found among the tree's files and is not of their kind.
     """
 
     size: int
     modified_ns: int
     changed_ns: int
     sha256: str
-    width: int
-    height: int
-    mode: str
+    first: int
+    second: int
+    form: str
+
+    @property
+    def head(self) -> Head:
+        """What the file's head says."""
+        return Head(self.first, self.second, self.form)
 
 
 @dataclass(frozen=True)
@@ -59,26 +58,25 @@ class Inspection:
 
     Attributes:
         fingerprint: SHA-256 over the sorted (relative path, size, SHA-256 of content).
-        shapes: each (H, W) that occurs, with one file that has it.
-        grey: whether all images are greyscale.
-        no_images: files that were listed as images and are none.
+        heads: what the head of each file of the tree's kind says, by its path, sorted.
+        strays: files that were listed and are not of the tree's kind.
     """
 
     fingerprint: str
-    shapes: dict[tuple[int, int], str]
-    grey: bool
-    no_images: frozenset[str]
+    heads: Mapping[str, Head]
+    strays: frozenset[str]
 
 
 def inspect(tree: Tree, progress: Progress = quiet, *, remembered: bool = True) -> Inspection:
     """Reads each file once, or, where it is remembered and as it was the last time, not at all.
 
     Raises:
-        UserError: a file cannot be read, is no image though it is called one, or has more than
-            8 bits per channel (with `tree.skip_unreadable` it is one of `no_images` instead).
+        UserError: a file cannot be read, or is not of the tree's kind though it is called so
+            (with `tree.skip_unreadable` it is one of `strays` instead).
     """
     roles = _roles(tree)
-    index = cache_dir() / "files" / f"{_digest(str(tree.root.resolve()))[:24]}.json"
+    name = _digest(str(tree.root.resolve()))[:24] + tree.kind.index
+    index = cache_dir() / "files" / f"{name}.json"
     known = _read_index(index) if remembered else {}
     started = time.time_ns()
     prefix = f"{tree.root}/"
@@ -89,7 +87,7 @@ def inspect(tree: Tree, progress: Progress = quiet, *, remembered: bool = True) 
     }
     missing = {path: role for path, role in roles.items() if path not in rows}
     if missing:
-        rows |= _read_rows(tree.root, missing, progress)
+        rows |= _read_rows(tree, missing, progress)
         settled = {p: r for p, r in rows.items() if started - r.changed_ns > UNSETTLED_NS}
         if remembered:
             _write_index(index, settled)
@@ -100,15 +98,15 @@ def _roles(tree: Tree) -> dict[str, Role]:
     """Returns what each file is expected to be, by its path, sorted."""
     roles: dict[str, Role] = {}
     for path in (*tree.train.paths, *tree.test.paths):
-        is_meant = promises_image(path) and not tree.skip_unreadable
-        roles[path] = "image" if is_meant else "perhaps"
+        is_meant = tree.kind.promised_by(path) and not tree.skip_unreadable
+        roles[path] = "sample" if is_meant else "perhaps"
     roles |= dict.fromkeys(tree.annotations, "annotation")
     return dict(sorted(roles.items()))
 
 
 def _fits(row: Row, role: Role) -> bool:
     """Whether what is remembered of a file is all that its role asks for."""
-    return bool(row.mode) or role == "perhaps" or (role == "annotation" and bool(row.sha256))
+    return bool(row.form) or role == "perhaps" or (role == "annotation" and bool(row.sha256))
 
 
 def in_parallel(
@@ -116,8 +114,8 @@ def in_parallel(
 ) -> Iterator[T]:
     """Yields `function` of each chunk of `items`, in order, worked on by all cores in threads.
 
-    Threads, since Pillow decodes and files are read without Python's global lock. On two cores
-    they gain 1.8 times for 64x64 JPEGs and nothing for 32x32; processes gain 2.4 and 1.1 times,
+    Threads, since images and sounds are decoded, and files read, without Python's global lock. On
+    two cores they gain 1.8 times for 64x64 JPEGs and nothing for 32x32; processes gain 2.4 and 1.1 times,
     but outlive a killed run.
     """
     chunks = [items[i : i + CHUNK_FILES] for i in range(0, len(items), CHUNK_FILES)]
@@ -132,18 +130,6 @@ def in_parallel(
         pool.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def reading_image(path: Path) -> Iterator[None]:
-    """Turns whatever Pillow raises on damaged content into one line that names the file."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # Pillow's plugins raise nearly anything on damaged content
-        reason = str(error).replace(str(path), "").strip() or type(error).__name__
-        raise UserError(f"{path} is no readable image ({reason}); mend or remove it") from error
-
-
 def _unchanged(path: str, row: Row) -> bool:
     try:
         now = os.stat(path)  # noqa: PTH116 (a Path for each of 60,000 files takes as long again)
@@ -152,12 +138,12 @@ def _unchanged(path: str, row: Row) -> bool:
     return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == row[:3]
 
 
-def _read_rows(root: Path, roles: Mapping[str, Role], progress: Progress) -> dict[str, Row]:
+def _read_rows(tree: Tree, roles: Mapping[str, Role], progress: Progress) -> dict[str, Row]:
     def read_chunk(chunk: Sequence[str]) -> list[Row]:
-        return [_read_row(root / path, roles[path]) for path in chunk]
+        return [_read_row(tree.root / path, roles[path], tree.kind) for path in chunk]
 
     paths = list(roles)
-    results = in_parallel(read_chunk, paths, f"checksum {root.name}", progress)
+    results = in_parallel(read_chunk, paths, f"checksum {tree.root.name}", progress)
     return dict(zip(paths, _flatten(results), strict=True))
 
 
@@ -188,60 +174,29 @@ def _opened(path: Path) -> io.FileIO:
     return file
 
 
-def open_image(file: BinaryIO) -> "ImageFile":
-    """Opens an image of one of `FORMATS`; of several frames or pages, the first.
-
-    Raises:
-        Exception: nearly any, of Pillow's; `reading_image` makes one of them.
-    """
-    from PIL import Image
-
-    return Image.open(file, formats=_formats())
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _read_row(path: Path, role: Role) -> Row:
-    if role == "perhaps" and not _is_image(path):
+def _read_row(path: Path, role: Role, kind: FileKind) -> Row:
+    if role == "perhaps" and not _is_one(path, kind):
         now = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
-        return Row(now.st_size, now.st_mtime_ns, now.st_ctime_ns, "", 0, 0, "")
+        return Row(now.st_size, now.st_mtime_ns, now.st_ctime_ns, "", *NO_HEAD)
     content, now = read_bytes(path)
-    width, height, mode = (0, 0, "") if role == "annotation" else _head(path, content)
+    head = NO_HEAD if role == "annotation" else kind.head(path, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    return Row(len(content), now.st_mtime_ns, now.st_ctime_ns, sha256, width, height, mode)
+    return Row(len(content), now.st_mtime_ns, now.st_ctime_ns, sha256, *head)
 
 
-def _is_image(path: Path) -> bool:
-    """Whether Pillow takes a file for an image that is read here; its content decides."""
+def _is_one(path: Path, kind: FileKind) -> bool:
     try:
-        with _opened(path) as file, open_image(io.BufferedReader(file)) as image:
-            return image.mode[0] not in "IF"
-    except Exception:  # Pillow's plugins raise nearly anything on what is no image
+        with _opened(path) as file:
+            return kind.is_one(io.BufferedReader(file))
+    except (OSError, UserError):
         return False
-
-
-def _head(path: Path, content: bytes) -> tuple[int, int, str]:
-    with reading_image(path), open_image(io.BytesIO(content)) as image:
-        if image.mode[0] in "IF":
-            raise UserError(f"{path} has more than 8 bits per channel; convert it to 8")
-        return *image.size, image.mode
 
 
 def _summarise(rows: dict[str, Row]) -> Inspection:
     counted = {path: row for path, row in rows.items() if row.sha256}
     lines = "".join(f"{path}\0{row.size}\0{row.sha256}\n" for path, row in counted.items())
-    pictures = {path: row for path, row in rows.items() if row.mode}
-    shapes: dict[tuple[int, int], str] = {}
-    for path, row in pictures.items():
-        shapes.setdefault((row.height, row.width), path)
-    grey = all(row.mode in ("1", "L", "LA") for row in pictures.values())
-    return Inspection(_digest(lines), shapes, grey, frozenset(rows.keys() - counted.keys()))
+    heads = {path: row.head for path, row in rows.items() if row.form}
+    return Inspection(_digest(lines), heads, frozenset(rows.keys() - counted.keys()))
 
 
 def _digest(text: str) -> str:

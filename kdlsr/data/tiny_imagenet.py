@@ -13,7 +13,8 @@ import numpy as np
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
-from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.decoded import load_decoded
+from kdlsr.data.image_files import IMAGES, ImageDecoding
 from kdlsr.data.image_folder import one_size
 from kdlsr.data.images import Images
 from kdlsr.data.listing import Files, Passed, Tree, counted, listed
@@ -89,14 +90,14 @@ class TinyImageNet(Dataset):
         if not root.is_dir():
             _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
         tree, spec, fingerprint = self._inspected(progress)
-        return load_decoded(tree, fingerprint, Decoding(spec), progress)
+        return load_decoded(tree, fingerprint, ImageDecoding(spec), progress)
 
     def _inspected(self, progress: Progress) -> tuple[Tree, ImageSpec, str]:
         """Returns what is read, what its images are, and the fingerprint."""
         root = self._root()
         tree = _tree(root, self.skip_unreadable)
         found = inspect(tree, progress)
-        tree = tree.sifted(found.no_images)
+        tree = tree.sifted(found.strays)
         spec = ImageSpec(*one_size(found), 3)
         official = is_official(root, ARCHIVE, found.fingerprint)
         return tree, spec, ARCHIVE.checksum if official else found.fingerprint
@@ -119,7 +120,7 @@ def _tree(root: Path, skip_unreadable: bool = False) -> Tree:
     test = (_sorted if is_sorted else _annotated)(root, class_names, passed)
     annotations = ("wnids.txt",) if is_sorted else ("wnids.txt", ANNOTATIONS)
     train = _files(rows)
-    return Tree(root, class_names, train, test, annotations, tuple(passed), skip_unreadable)
+    return Tree(root, IMAGES, class_names, train, test, annotations, tuple(passed), skip_unreadable)
 
 
 def _files(rows: list[tuple[str, int]]) -> Files:
@@ -128,7 +129,7 @@ def _files(rows: list[tuple[str, int]]) -> Files:
 
 
 def _labelled(root: Path, folder: str, label: int, passed: list[Passed]) -> list[tuple[str, int]]:
-    found, others = listed(root, folder)
+    found, others = listed(root, folder, IMAGES)
     passed += others
     if not found:
         raise UserError(f"{root / folder} holds no image")
@@ -150,7 +151,7 @@ def _annotated(root: Path, class_names: tuple[str, ...], passed: list[Passed]) -
         rows.append((f"{VAL}/{name}", label_of[wnid]))
     annotated = {path for path, _ in rows}
     if (root / VAL).is_dir():
-        found, others = listed(root, VAL)
+        found, others = listed(root, VAL, IMAGES)
         passed += others
         passed += [Passed(VAL, path, "not annotated") for path in found if path not in annotated]
     return _files(sorted(rows))
@@ -158,7 +159,7 @@ def _annotated(root: Path, class_names: tuple[str, ...], passed: list[Passed]) -
 
 def _sorted(root: Path, class_names: tuple[str, ...], passed: list[Passed]) -> Files:
     """The validation images of class folders, in the order that they are published in."""
-    left = listed(root, VAL)[0] if (root / VAL).is_dir() else []
+    left = listed(root, VAL, IMAGES)[0] if (root / VAL).is_dir() else []
     if left:
         raise UserError(
             f"{root / 'val'} is sorted into classes in part: {VAL} still holds {len(left)} files"
