@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from kdlsr.config import UserError
+from kdlsr.data.draws import Purpose
 from kdlsr.data.file_kind import FileKind
 from kdlsr.data.listing import Files, Passed, Tree, folders, listed
+from kdlsr.data.split import stratified_split
 
 
 def train_and_test(root: Path, kind: FileKind) -> Tree:
@@ -75,6 +77,12 @@ def files_of_classes(
         labels += [label] * len(found)
         passed += others
     return Files(tuple(paths), np.array(labels, dtype=np.int64))
+
+
+def split_at_random(files: Files, test_fraction: float, test_seed: int) -> tuple[Files, Files]:
+    """Returns files to train on, and a share of each class to test on, chosen by a seed."""
+    kept, held_out = stratified_split(files.labels, test_fraction, test_seed, Purpose.TEST)
+    return files.at(kept), files.at(held_out)
 
 
 def _split_classes(root: Path, split: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ class Purpose(IntEnum):
     SUBSET = 4
     STEP = 5
     BATCHES = 6
+    TEST = 7
 
 
 def words(purpose: Purpose, key: tuple[int, int], count: int, name: str = "") -> Words:

@@ -35,6 +35,10 @@ class Files:
         names = (p for p, is_kept in zip(self.paths, kept, strict=True) if is_kept)
         return Files(tuple(names), self.labels[kept])
 
+    def at(self, rows: npt.NDArray[np.int64]) -> "Files":
+        """Returns those at some places, in the order of `rows`."""
+        return Files(tuple(self.paths[row] for row in rows), self.labels[rows])
+
 
 @dataclass(frozen=True)
 class Passed:

@@ -115,8 +115,8 @@ def in_parallel(
     """Yields `function` of each chunk of `items`, in order, worked on by all cores in threads.
 
     Threads, since images and sounds are decoded, and files read, without Python's global lock. On
-    two cores they gain 1.8 times for 64x64 JPEGs and nothing for 32x32; processes gain 2.4 and 1.1 times,
-    but outlive a killed run.
+    two cores they gain 1.8 times for 64x64 JPEGs and nothing for 32x32; processes gain 2.4 and
+    1.1 times, but outlive a killed run.
     """
     chunks = [items[i : i + CHUNK_FILES] for i in range(0, len(items), CHUNK_FILES)]
     pool = ThreadPoolExecutor(max_workers=available_cores())

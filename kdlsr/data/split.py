@@ -10,7 +10,9 @@ import numpy.typing as npt
 from kdlsr.data.draws import Purpose, Rows, words
 
 
-def stratified_split(labels: npt.ArrayLike, fraction: float, split_seed: int) -> tuple[Rows, Rows]:
+def stratified_split(
+    labels: npt.ArrayLike, fraction: float, split_seed: int, purpose: Purpose = Purpose.SPLIT
+) -> tuple[Rows, Rows]:
     """Splits samples into those to train on and those held out.
 
     Of a class of n samples, round(fraction * n) are held out (halves go up), at least one
@@ -20,6 +22,7 @@ def stratified_split(labels: npt.ArrayLike, fraction: float, split_seed: int) ->
         labels: (N,) integers.
         fraction: share of each class to hold out, in [0, 1).
         split_seed: chooses which.
+        purpose: what is held out for: each purpose has choices of its own.
 
     Returns:
         (kept, held out): the two sorted, disjoint, together 0..N-1.
@@ -33,7 +36,7 @@ def stratified_split(labels: npt.ArrayLike, fraction: float, split_seed: int) ->
     quotas = np.floor(fraction * sizes + 0.5).astype(np.int64)
     if fraction > 0:
         quotas = np.minimum(np.maximum(quotas, 1), sizes - 1)
-    chosen = _choose(classes, sizes, quotas, Purpose.SPLIT, split_seed)
+    chosen = _choose(classes, sizes, quotas, purpose, split_seed)
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 

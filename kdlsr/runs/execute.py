@@ -145,12 +145,12 @@ def _training(run: Run, writer: RunWriter, session: Session) -> Iterator[Trainin
 
 def _tell_of_data(run: Run, session: Session) -> None:
     """Says what was read, and passed over, of a data set that may hold anything."""
-    facts = run.facts
+    facts, name = run.facts, run.config.dataset.name
     if facts.remark is not None:
-        session.watcher.message(f"dataset={run.config.dataset.name}: {facts.remark}")
+        session.watcher.message(f"dataset={name}: {facts.remark}")
     if facts.skipped is not None:
         session.watcher.message(
-            f"dataset={run.config.dataset.name}: {facts.train:,} images to train on, "
+            f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
             f"{facts.test:,} to test on; passed over: {in_words(facts.skipped)}"
         )
 
