@@ -1,14 +1,16 @@
 """Every option of every group composes, is planned, and is stepped."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import step_of
+from made_sounds import make_beeps, make_esc_folders, make_esc_listed, make_fsdd, make_gtzan
 from made_texts import TEXTS, lay
 
 from kdlsr.config.compose import compose_config, shipped_folder
-from kdlsr.config.inputs import ImageSpec
+from kdlsr.config.inputs import ImageSpec, SpectrogramSpec
 from kdlsr.config.schema import RunConfig, read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.data.stream import Batch
@@ -24,6 +26,15 @@ FORMS = {
     "kd": ("as_written", "as_released", "standard"),
     "tfkd_self": ("as_written", "as_released", "standard"),
     "tfkd_reg": ("as_written", "as_released"),
+}
+
+# Sounds have no download: trees of tones, in each one's layout.
+SOUNDS: dict[str, Callable[[Path], Path]] = {
+    "audio_folder": make_beeps,
+    "esc10": make_esc_folders,
+    "esc50": make_esc_listed,
+    "fsdd": make_fsdd,
+    "gtzan": make_gtzan,
 }
 
 
@@ -96,6 +107,8 @@ def test_every_data_set_is_planned_without_being_there(dataset: str, tmp_path: P
         lay(dataset, tmp_path)
         assert facts_of(_config(*overrides).dataset).num_classes >= 2
         return
+    if dataset in SOUNDS:
+        SOUNDS[dataset](tmp_path)
     if dataset == "image_folder":
         from PIL import Image
 
@@ -105,6 +118,15 @@ def test_every_data_set_is_planned_without_being_there(dataset: str, tmp_path: P
                 Image.new("RGB", (32, 32)).save(tmp_path / split / name / "0.png")
     run = plan_run(_config(*overrides))
     assert run.facts.num_classes >= 2
+
+
+@pytest.mark.parametrize("dataset", sorted(SOUNDS))
+def test_every_data_set_of_sounds_takes_a_step(dataset: str, tmp_path: Path) -> None:
+    SOUNDS[dataset](tmp_path)
+    config = _config(f"dataset={dataset}", f"dataset.root={tmp_path}", "model=resnet8")
+    spec = plan_run(config).facts.spec
+    assert isinstance(spec, SpectrogramSpec)
+    assert _step(config, torch.randn(2, *spec.shape)) > 0
 
 
 @pytest.mark.parametrize("schedule", _options("schedule"))

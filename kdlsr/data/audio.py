@@ -9,12 +9,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from kdlsr.config import AtLeast, Between, UserError
+from kdlsr.config import Between, UserError
 from kdlsr.config.inputs import SpectrogramSpec
 from kdlsr.data.dataset import Dataset, Facts, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
@@ -26,6 +26,11 @@ from kdlsr.data.spectrograms import Spectrograms
 from kdlsr.files.download import Progress
 
 FRONT_END = 1  # raised when what a sound becomes changes
+# What an option of a front end may be.
+Rate: TypeAlias = Annotated[int, Between(RATES.start, RATES.stop)]
+Seconds: TypeAlias = Annotated[float, Between(0, 3600, open_low=True)]
+Bands: TypeAlias = Annotated[int, Between(1, 1024)]
+Samples: TypeAlias = Annotated[int, Between(1, 1 << 16)]  # of a frame
 
 
 @dataclass(frozen=True)
@@ -83,11 +88,11 @@ class AudioDataset(Dataset):
             be read, however many they are; otherwise one of them is an error.
     """
 
-    rate: Annotated[int, Between(RATES.start, RATES.stop)] = 22050
-    seconds: Annotated[float, Between(0, 3600, open_low=True)] = 5.0
-    mels: Annotated[int, AtLeast(1)] = 64
-    n_fft: Annotated[int, Between(2, 1 << 20)] = 1024
-    hop: Annotated[int, AtLeast(1)] = 512
+    rate: Rate = 22050
+    seconds: Seconds = 5.0
+    mels: Bands = 64
+    n_fft: Samples = 1024
+    hop: Samples = 512
     skip_unreadable: bool = False
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kdlsr.config import UserError, nearest
-from kdlsr.data.audio import AudioDataset
+from kdlsr.data.audio import AudioDataset, Bands, Rate, Samples, Seconds
 from kdlsr.data.dataset import datasets
 from kdlsr.data.listing import Files, Passed, Tree, listed
 from kdlsr.data.sound_files import SOUNDS
@@ -29,6 +29,11 @@ class Fsdd(AudioDataset):
     """
 
     split: str = BY_INDEX
+    rate: Rate = 8000
+    seconds: Seconds = 1.0
+    mels: Bands = 32
+    n_fft: Samples = 512
+    hop: Samples = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 
 from kdlsr.config import Between, UserError
-from kdlsr.data.audio import AudioDataset
+from kdlsr.data.audio import AudioDataset, Samples, Seconds
 from kdlsr.data.class_folders import files_of_classes, split_at_random
 from kdlsr.data.dataset import datasets
 from kdlsr.data.listing import HELD_BACK, UNLISTED, Files, Passed, Tree
@@ -48,6 +48,9 @@ class Gtzan(AudioDataset):
     lists: str | None = None
     test_fraction: Annotated[float, Between(0, 1, open_low=True, open_high=True)] = 0.2
     test_seed: int = 0
+    seconds: Seconds = 30.0
+    n_fft: Samples = 2048
+    hop: Samples = 1024
 
     def tree(self) -> Tree:
         root = self.place(LAYOUTS, f"{GENRES[0]}/*.wav or *.au, nor below genres_original/").parent
