@@ -49,6 +49,11 @@ class Images(Content):
         std = np.sqrt(np.maximum(squares / count - mean**2, 1e-12))
         return Normalisation(tuple((mean / 255).tolist()), tuple((std / 255).tolist()))
 
+    @property
+    def evaluated_at_once(self) -> int:
+        """How many are evaluated in one batch, whatever their size."""
+        return 1000
+
     def samples(
         self,
         spec: InputSpec,
@@ -61,7 +66,9 @@ class Images(Content):
         from kdlsr.data.image_samples import ImageSamples
 
         resident = _fits(self.pixels.nbytes, device)
-        return ImageSamples(self, spec, normalisation, recipe, device, resident=resident)
+        samples = ImageSamples(self, spec, normalisation, recipe, device, resident=resident)
+        samples.evaluation_batch_size = self.evaluated_at_once
+        return samples
 
 
 def _fits(size: int, device: "torch.device") -> bool:
