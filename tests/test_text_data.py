@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_texts import WordEncoder, lay_glue, make_reviews, reviews, write_tsv
+from made_texts import GLUE, WordEncoder, lay_glue, make_reviews, reviews, write_tsv
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import TextSpec
@@ -169,6 +171,43 @@ def test_a_task_that_is_not_there_is_one_line_without_a_network(
     assert message.startswith(f"dataset=rte: there is no {tmp_path / 'RTE' / 'train.tsv'}, and ")
     assert message.endswith("; put GLUE's files there, or set dataset.root")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["sst2", "mrpc", "mnli"])
+def test_what_the_hub_gives_becomes_the_files_that_glue_has(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = lay_glue(name, tmp_path / "laid")
+    task = GLUE[name]
+    splits = {
+        file.removesuffix(".tsv").replace("dev", "validation"): [
+            dict(zip(task.hub_texts, row[1:], strict=False)) | {"label": task.written[row[-1]]}
+            for row in rows
+        ]
+        for file, rows in files.items()
+    }
+    asked: list[tuple[str, str]] = []
+
+    def load_dataset(*what: str) -> dict[str, list[dict[str, object]]]:
+        asked.append((what[0], what[1]))
+        return splits
+
+    hub = SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    monkeypatch.setitem(sys.modules, "datasets", hub)  # type: ignore[arg-type]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    downloaded = read(name, tmp_path / "empty")
+    assert downloaded.facts() == read(name, tmp_path / "laid").facts()
+    assert asked == [("nyu-mll/glue", name)]
+    read(name, tmp_path / "empty", max_length=9).facts()
+    assert len(asked) == 1
+
+
+def test_without_the_extra_it_is_said_how_to_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"train\.tsv, and without pip install 'kdlsr\[text\]' it"):
+        read("sst2", tmp_path).facts()
 
 
 def test_clinc150_and_banking77_are_read_as_they_are_published(tmp_path: Path) -> None:

@@ -50,12 +50,14 @@ def samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TokenSamples:
     return token_samples()
 
 
-def token_samples(encoder: WordEncoder | None = None, length: int = 16) -> TokenSamples:
+def token_samples(
+    encoder: WordEncoder | None = None, length: int = 16, device: torch.device = CPU
+) -> TokenSamples:
     found = reviews(N, 0)
     labels = np.array([CLASSES.index(name) for _, name in found])
     texts = Texts(tuple((text,) for text, _ in found), labels)
     encoder = encoder or WordEncoder()
-    return texts.samples(TextSpec(1, length), None, None, CPU, encoder)  # type: ignore[arg-type]
+    return texts.samples(TextSpec(1, length), None, None, device, encoder)  # type: ignore[arg-type]
 
 
 def rows_of(stream: TrainStream, epoch: int) -> list[list[int]]:
@@ -163,6 +165,30 @@ def test_padding_does_not_change_a_bit_of_what_a_masked_network_says(
     plain = samples.plain(np.arange(N))
     alone = torch.cat([model(plain(slice(row, row + 1))) for row in range(N)])
     torch.testing.assert_close(alone, together)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_a_gpus_tokens_are_the_cpus_and_never_make_the_host_wait(samples: TokenSamples) -> None:
+    there = token_samples(device=torch.device("cuda"))
+    stream, evaluation = TrainStream(there, np.arange(N), 0, 9), EvalStream(there, np.arange(N))
+    list(stream.epoch(0))
+    epoch = stream.epoch(1)
+    batches = [next(epoch)]  # the epoch's rows are moved here, once
+    try:
+        torch.cuda.set_sync_debug_mode("error")
+        batches += list(epoch)
+        batches += list(evaluation)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = list(TrainStream(samples, np.arange(N), 0, 9).epoch(1))
+    expected += list(EvalStream(samples, np.arange(N)))
+    for ours, theirs in zip(batches, expected, strict=True):
+        assert isinstance(ours.inputs, dict)
+        assert isinstance(theirs.inputs, dict)
+        assert ours.rows.tolist() == theirs.rows.tolist()
+        for name, tensor in theirs.inputs.items():
+            assert torch.equal(ours.inputs[name].cpu(), tensor)
 
 
 # ---------------------------------------------------------------- runs

@@ -8,6 +8,7 @@ or training is imported at all.
 
 from kdlsr.data.dataset import Content, Dataset, Facts, datasets
 from kdlsr.data.images import Images
+from kdlsr.data.texts import Texts
 from kdlsr.files.download import Progress
 
-__all__ = ["Content", "Dataset", "Facts", "Images", "Progress", "datasets"]
+__all__ = ["Content", "Dataset", "Facts", "Images", "Progress", "Texts", "datasets"]

@@ -97,7 +97,7 @@ def data_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """Returns where decoded images and checksums are kept: `<data dir>/.kdlsr-cache`.
+    """Returns where decoded images, tokens and checksums are kept: `<data dir>/.kdlsr-cache`.
 
     Never inside a user's own tree, which may be read-only; it may be deleted at any time.
     """
@@ -122,7 +122,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def facts(self) -> Facts:
-        """Returns what is known without downloading or decoding.
+        """Returns what is known without downloading or decoding (small texts are read whole).
 
         Raises:
             UserError: the user's own files are missing or do not make a data set.
