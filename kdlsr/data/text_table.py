@@ -5,16 +5,17 @@ one line that names the file and the line.
 """
 
 import csv
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
 from kdlsr.config import UserError
 from kdlsr.data.texts import Texts
 
+Row: TypeAlias = tuple[int, list[str]]
 HEADED = ("label", "labels", "class", "category", "target", "intent")  # no class, but a column
 
 
@@ -58,7 +59,7 @@ def wrong(path: Path, line: int, what: str) -> UserError:
 
 def header_of(path: Path) -> tuple[str, ...]:
     """Returns what stands in the columns of a file's first line."""
-    return tuple(_rows(path)[0][1])
+    return tuple(_first(path, _rows(path))[1])
 
 
 def read_named(path: Path, texts: Sequence[str], label: str) -> TextTable:
@@ -68,7 +69,8 @@ def read_named(path: Path, texts: Sequence[str], label: str) -> TextTable:
         UserError: a column is missing, or a line has others or an empty text; the file is not
             there or not in UTF-8.
     """
-    (_, header), *rows = _rows(path)
+    rows = _rows(path)
+    _, header = _first(path, rows)
     for name in (*texts, label):
         if name not in header:
             raise wrong(path, 1, f"there is no column {name!r} among {_listed(header)}")
@@ -81,8 +83,7 @@ def read_bare(path: Path) -> TextTable:
     Raises:
         UserError: as for `read_named`.
     """
-    rows = _rows(path)
-    _, first = rows[0]
+    first = header_of(path)
     if len(first) not in (2, 3):
         raise wrong(path, 1, f"{len(first)} columns; expected text, label, or text, text, label")
     if first[-1].strip().lower() in HEADED:
@@ -92,53 +93,67 @@ def read_bare(path: Path) -> TextTable:
             f"{_listed(first)} seem to be names of columns, not a text and its label: choose "
             f"them by dataset.text={first[0]} dataset.label={first[-1]}",
         )
-    return _table(path, rows, len(first), range(len(first)))
+    return _table(path, _rows(path), len(first), range(len(first)))
 
 
-def _table(
-    path: Path, rows: Sequence[tuple[int, list[str]]], width: int, columns: Sequence[int]
-) -> TextTable:
+def _table(path: Path, rows: Iterator[Row], width: int, columns: Sequence[int]) -> TextTable:
     parts: list[tuple[str, ...]] = []
     labels: list[str] = []
+    lines: list[int] = []
     for line, fields in rows:
         if len(fields) != width:
             raise wrong(path, line, f"{len(fields)} columns; the first line has {width}")
-        *text, label = (fields[column] for column in columns)
+        *text, label = [fields[column] for column in columns]
         if not all(part.strip() for part in text):
             raise wrong(path, line, "the text is empty")
         parts.append(tuple(text))
         labels.append(label.strip())
+        lines.append(line)
     if not parts:
         raise UserError(f"{path} holds no text")
-    return TextTable(path, [line for line, _ in rows], tuple(parts), tuple(labels))
+    return TextTable(path, lines, tuple(parts), tuple(labels))
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Returns the line number and the columns of each row; there is at least one."""
-    text = read_text(path)
-    rows = _of_csv(path, text) if path.suffix == ".csv" else _of_tsv(text)
-    if not rows:
-        raise UserError(f"{path} is empty")
-    return rows
+def _first(path: Path, rows: Iterator[Row]) -> Row:
+    for row in rows:
+        return row
+    raise UserError(f"{path} is empty")
 
 
-def _of_tsv(text: str) -> list[tuple[int, list[str]]]:
-    # Not by `splitlines`, which takes more than ends of lines for one.
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n") if text.strip() else []
-    return [(number, line.split("\t")) for number, line in enumerate(lines, 1)]
+def _rows(path: Path) -> Iterator[Row]:
+    """Yields the line number and the columns of each row, as the file is read."""
+    # Lines end where a line feed is, and not at what else Unicode has for it.
+    newline = "" if path.suffix == ".csv" else "\n"
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield from (_of_csv if path.suffix == ".csv" else _of_tsv)(path, file)
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from error
 
 
-def _of_csv(path: Path, text: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows, begin = [], 1
+def _of_tsv(path: Path, file: Iterable[str]) -> Iterator[Row]:
+    empty = None
+    for number, line in enumerate(file, 1):
+        text = line.rstrip("\r\n")
+        if not text:
+            empty = empty or number
+            continue
+        if empty is not None:  # at the end of a file there may be some
+            raise wrong(path, empty, "the line is empty")
+        yield number, text.split("\t")
+
+
+def _of_csv(path: Path, file: Iterable[str]) -> Iterator[Row]:
+    reader, begin = csv.reader(file, strict=True), 1
     try:
         for fields in reader:
             if fields:
-                rows.append((begin, fields))
+                yield begin, fields
             begin = reader.line_num + 1
     except csv.Error as error:
         raise wrong(path, begin, f"no CSV ({error})") from error
-    return rows
 
 
 def read_text(path: Path) -> str:
@@ -148,17 +163,22 @@ def read_text(path: Path) -> str:
         UserError: there is none, it cannot be read, or it has another encoding.
     """
     try:
-        content = path.read_bytes()
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _not_utf8(path) from error
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        found = content[error.start]
-        raise wrong(
-            path, line, f"byte 0x{found:02x} is not UTF-8; save the file as UTF-8"
-        ) from error
+
+
+def _not_utf8(path: Path) -> UserError:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                found = f"byte 0x{line[error.start]:02x} is not UTF-8"
+                return wrong(path, number, f"{found}; save the file as UTF-8")
+    return UserError(f"{path} is not UTF-8")
 
 
 def _listed(names: Sequence[str]) -> str:
