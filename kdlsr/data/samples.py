@@ -71,7 +71,7 @@ class Samples(ABC):
         return None
 
     def read_by(self, encoder: Encoder | None) -> "Samples":  # noqa: ARG002 (texts are read)
-        """Returns the same rows as the network sees them that brings `encoder`."""
+        """Returns the same rows as the network sees them that brings `encoder`; None: these."""
         return self
 
     @abstractmethod

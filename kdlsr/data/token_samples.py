@@ -64,14 +64,8 @@ class TokenSamples(Samples):
         return np.argsort(self.lengths[rows], kind="stable")
 
     def read_by(self, encoder: Encoder | None) -> "TokenSamples":
-        """The same texts as another network's tokenizer reads them.
-
-        Raises:
-            ValueError: there is no encoder.
-        """
-        if encoder is None:
-            raise ValueError("texts are read by an encoder, which the network brings")
-        if encoder.identity == self._encoder.identity:
+        """The same texts as another network's tokenizer reads them; None: as these."""
+        if encoder is None or encoder.identity == self._encoder.identity:
             return self
         return TokenSamples(self._texts, self._spec, encoder, self.device)
 

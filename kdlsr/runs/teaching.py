@@ -213,7 +213,7 @@ def outputs_identity(
         one_pass: the batch size of the one pass whose outputs serve every epoch and data seed;
             None: views vary, and are seen in the batches of the training.
     """
-    config, encoder = run.config, weights.teacher.encoder
+    config, encoder = run.config, weights.teacher.encoder or run.encoder
     drawn = {"data_seed": config.data_seed, "batch_size": config.schedule.batch_size}
     environment = describe_environment(run.device, run.precision, torch.get_num_threads())
     hardware = ["device_type", "device", "torch"]
