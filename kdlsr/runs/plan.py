@@ -240,7 +240,9 @@ def card_of(run: Run, made_for: MadeFor) -> RunCard:
         identity=json.loads(canonical(identity_of(run, with_seeds=True))),
         config=resolved_config(run),
         data=DataOnCard(
-            train=run.facts.train, test=run.facts.test, skipped=dict(run.facts.skipped or ())
+            train=run.facts.train,
+            test=run.facts.test,
+            skipped=None if run.facts.skipped is None else dict(run.facts.skipped),
         ),
     )
 
