@@ -31,7 +31,7 @@ from kdlsr.training.optimisation import Optimisation, resolve_optimisation
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
-NUMERICS = 2
+NUMERICS = 3
 
 
 @dataclass(frozen=True)
