@@ -17,10 +17,11 @@ class _InFp32(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """As the layer that it stands in for; features may be of any floating type."""
         out: Tensor
-        if self.training:
+        device = features.device.type
+        if self.training or not torch.amp.is_autocast_available(device):
             out = super().forward(features)
             return out
-        with torch.autocast(features.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             out = super().forward(features.to(self.weight.dtype))
             return out
 
