@@ -7,6 +7,7 @@ checkout has other files than before has failed. No fixture has to be asked for.
 
 import os
 import shutil
+import signal
 import site
 import tempfile
 from collections.abc import Generator, Iterator, Mapping
@@ -92,8 +93,20 @@ def pytest_configure(config: pytest.Config) -> None:
     home = Path(tempfile.mkdtemp(prefix="kdlsr-tests-home-"))
     before = mock.patch.dict(os.environ, clean(os.environ, home), clear=True)
     before.start()
+    _heed_signals()
     config.add_cleanup(before.stop)
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
+
+
+def _heed_signals() -> None:
+    """Has processes of the tests heed signals that whoever started the suite ignores.
+
+    A shell's `&` ignores SIGINT for its children, nohup SIGHUP, and both are inherited.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -17,6 +17,8 @@ from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
 from kdlsr.data import tiny_imagenet
 from kdlsr.data.tiny_imagenet import TinyImageNet
+from kdlsr.reporting.any_runs.choices import ReportChoices
+from kdlsr.reporting.any_runs.report import report_runs
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.plan import plan_run
@@ -206,6 +208,11 @@ def test_a_run_says_what_was_read_and_passed_over(folder: Path, tmp_path: Path) 
     assert card is not None
     assert card.data is not None
     assert (card.data.train, card.data.test, card.data.skipped) == (12, 6, {".json": 1})
+    report = report_runs(ReportChoices(), tmp_path / "o", "a command")
+    assert report.caveats.count(
+        "Files of image_folder: 12 to train on and 6 to test on, before any split or subset; "
+        "passed over: 1 .json."
+    )
     older = card.to_json()
     del older["data"]
     assert RunCard.from_json(older).data is None

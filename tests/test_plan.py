@@ -118,18 +118,18 @@ def test_a_run_id_is_readable_short_and_safe() -> None:
 @pytest.mark.parametrize(
     ("overrides", "run_id"),
     [
-        ([], "digits-resnet8-ce-s0-2d6230dcd2"),
+        ([], "digits-resnet8-ce-s0-6951dde09e"),
         (
             ["schedule=imagenet90", "dataset=cifar10", "model=plain_cnn"],
-            "cifar10-plain_cnn-ce-s0-dd1ada29c1",
+            "cifar10-plain_cnn-ce-s0-87242bf6e5",
         ),
         (
             ["schedule=tiny200", "schedule.optimizer=lamb", "schedule.lr=0.01"],
-            "digits-resnet8-ce-s0-7dfe73b7e8",
+            "digits-resnet8-ce-s0-39e863ea01",
         ),
         (
             ["schedule=short10", "loss=kd", "teacher=resnet20"],
-            "digits-resnet8-kd-from-resnet20-s0-737c9f8949",
+            "digits-resnet8-kd-from-resnet20-s0-b5a6e6f159",
         ),
     ],
 )

@@ -19,6 +19,7 @@ from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import InputSpec
 from kdlsr.machine.device import BF16
 from kdlsr.machine.memory import total_memory
+from kdlsr.models.classifier import with_classifier
 
 Builder = Callable[..., nn.Module]
 B = TypeVar("B", bound=Builder)
@@ -141,7 +142,8 @@ def build_model(
         taken = " or ".join(kind.kind for kind in model.takes)
         giver = f"dataset={dataset}" if dataset else "the data set"
         raise UserError(f"model={name} takes {taken}; {giver} gives {spec}")
-    return build_call(model.build, options, "model", spec=spec, num_classes=num_classes)
+    built = build_call(model.build, options, "model", spec=spec, num_classes=num_classes)
+    return with_classifier(built, num_classes)
 
 
 def encoder_of(name: str, options: Mapping[str, Any]) -> Encoder | None:

@@ -3,9 +3,10 @@
 Where the cells come from, a table's plan or any runs of the store, makes no difference here.
 """
 
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
+from kdlsr.data.listing import in_words
 from kdlsr.reporting.measures import value_of
 from kdlsr.reporting.statistics import (
     Difference,
@@ -231,4 +232,16 @@ def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bo
         lines.append(COMPATIBLE)
     if any(run.result and run.result.environment == "mixed" for run in runs):
         lines.append(MIXED)
+    lines += dict.fromkeys(line for run in runs if run.is_complete for line in _files_of(run))
     return [*lines, *dict.fromkeys(f"Not counted: {run.fault}" for run in runs if run.fault)]
+
+
+def _files_of(run: RunSummary) -> Iterator[str]:
+    """Yields how many files a run's data set had, and what else lay in their tree, if it is one."""
+    data = run.card.data
+    if data is not None and data.skipped is not None:
+        name = run.card.config["dataset"]["name"]
+        yield (
+            f"Files of {name}: {data.train:,} to train on and {data.test:,} to test on, before any "
+            f"split or subset; passed over: {in_words(tuple(data.skipped.items()))}."
+        )

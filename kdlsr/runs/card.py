@@ -5,7 +5,7 @@ far the run is, and what came of it, is not on the card.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 import yaml
@@ -39,12 +39,13 @@ class DataOnCard:
 
     Attributes:
         train, test: samples; None: not known when the run began.
-        skipped: files passed over among them, by suffix or kind.
+        skipped: files passed over among them, by suffix or kind; None: they are no tree of files
+            that might hold others.
     """
 
     train: int | None = None
     test: int | None = None
-    skipped: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

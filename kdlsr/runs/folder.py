@@ -108,11 +108,11 @@ class RunFolder:
         last = result.at("last")
         if last is None:
             return
-        found = self._records(slice(-1, None))
+        content = self._metrics()
+        found = self._records(content, slice(-1, None))
         if not found or (found[0].epoch, found[0].test) != (last.epoch, last.test):
             raise DamagedFile(f"{path} disagrees with the last line of metrics.jsonl")
         metrics = result.files.get("metrics.jsonl")
-        content = read_bytes(self.path / "metrics.jsonl") or b""
         if metrics is None or metrics.sha256 != hashlib.sha256(content).hexdigest():
             raise DamagedFile(f"{self.path / 'metrics.jsonl'} is not what its result is of")
 
@@ -154,19 +154,22 @@ class RunFolder:
         Raises:
             DamagedFile: a line is not one of ours.
         """
-        return tuple(self._records(slice(None)))
+        return tuple(self._records(self._metrics(), slice(None)))
 
     def epochs(self) -> int:
         """Returns how many epochs the run has completed, as far as metrics.jsonl tells."""
         try:
-            return len((read_bytes(self.path / "metrics.jsonl") or b"").splitlines())
+            return len(self._metrics().splitlines())
         except DamagedFile:
             return 0  # training it finds out
 
-    def _records(self, part: slice) -> list[EpochRecord]:
-        """Reads a part of the lines of metrics.jsonl."""
+    def _metrics(self) -> bytes:
+        """Returns metrics.jsonl; of a run without one, nothing."""
+        return read_bytes(self.path / "metrics.jsonl") or b""
+
+    def _records(self, content: bytes, part: slice) -> list[EpochRecord]:
+        """Reads a part of the lines of metrics.jsonl, whose content is given."""
         path = self.path / "metrics.jsonl"
-        content = read_bytes(path) or b""
         lines = _typed(path, lambda: content.decode().splitlines())[part]
         return _typed(path, lambda: [EpochRecord.from_line(line) for line in lines])
 

@@ -42,7 +42,7 @@ from kdlsr.training.optimisation import Optimisation, resolve_optimisation, sche
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
-NUMERICS = 2
+NUMERICS = 3
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,9 @@ def card_of(run: Run, made_for: MadeFor) -> RunCard:
         identity=json.loads(canonical(identity_of(run, with_seeds=True))),
         config=resolved_config(run),
         data=DataOnCard(
-            train=run.facts.train, test=run.facts.test, skipped=dict(run.facts.skipped or ())
+            train=run.facts.train,
+            test=run.facts.test,
+            skipped=None if run.facts.skipped is None else dict(run.facts.skipped),
         ),
     )
 

@@ -10,7 +10,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -241,24 +241,29 @@ def killed_at_change(shop: Workshop, scenario: Scenario, nth: int, action: Actio
 
 
 def stopped_and_continued(shop: Workshop, scenario: Scenario, nth: int) -> Outcome:
-    """Stops a command just before its `nth` visible change; it goes on once another has ended."""
+    """Stops a command just before its `nth` visible change; it goes on once another has ended.
+
+    What it then changes counts in every run that the other one has written into: elsewhere it
+    is still the owner (of a complete run that it had yet to release, of a teacher whose kept
+    checkpoint was all that the other one needed).
+    """
     folder, outcome = shop.new_folder(), Outcome(trials=1)
     where = f"{scenario.name} stopped before visible change {nth}"
     start = shop.starter.start
     fault = Fault(Action.STOP, VISIBLE, nth)
     stopped = start(folder, scenario.module, *scenario.arguments, fault=fault)
     if stopped.is_stopped():
+        at_stop = _lasting(folder)
         outcome.saw(shop.run(folder, scenario), f"{where}: the successor")
         outcome += shop.compare(folder, scenario, f"{where}: the successor")
-        before = {path: path.read_bytes() for path in _lasting(folder)}
+        before = _lasting(folder)
+        succeeded = {path.parts[0] for path in _changed(at_stop, before)}
         stopped.send(signal.SIGCONT)
         outcome.saw(stopped.wait(), f"{where}: woken", (0, 1))
-        after = {path: path.read_bytes() for path in _lasting(folder)}
-        for path in sorted(before.keys() | after.keys()):
-            if before.get(path) != after.get(path):
+        for path in _changed(before, _lasting(folder)):
+            if path.parts[0] in succeeded:
                 outcome.differing += 1
-                name = path.relative_to(folder / "outputs")
-                outcome.told.append(f"{where}: {name} was changed by who woke ({folder})")
+                outcome.told.append(f"{where}: {path} was changed by who woke ({folder})")
     else:
         outcome.saw(stopped.wait(), where)
     outcome += shop.compare(folder, scenario, where)
@@ -267,9 +272,19 @@ def stopped_and_continued(shop: Workshop, scenario: Scenario, nth: int) -> Outco
     return outcome
 
 
-def _lasting(folder: Path) -> Iterator[Path]:
-    """All files of runs; reports are whoever's wrote them last."""
-    return (p for p in (folder / "outputs" / "runs").rglob("*") if p.is_file())
+def _lasting(folder: Path) -> dict[Path, bytes]:
+    """All files of runs but their times, to which each session adds its own.
+
+    Reports are whoever's wrote them last.
+    """
+    runs = folder / "outputs" / "runs"
+    paths = (path for path in runs.rglob("*") if path.is_file() and path.name != "timing.json")
+    return {path.relative_to(runs): path.read_bytes() for path in paths}
+
+
+def _changed(before: dict[Path, bytes], after: dict[Path, bytes]) -> list[Path]:
+    paths = before.keys() | after.keys()
+    return sorted(path for path in paths if before.get(path) != after.get(path))
 
 
 # ---------------------------------------------------------------- a disk that refuses

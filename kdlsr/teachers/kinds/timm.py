@@ -12,6 +12,7 @@ from kdlsr.config import UserError, nearest
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.config.schema import ModelConfig
 from kdlsr.data.normalisation import Normalisation
+from kdlsr.models.classifier import with_classifier
 from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
 
 
@@ -42,6 +43,7 @@ class TimmTeacher(Teacher):
                 f"here ({str(error).splitlines()[0]})"
             ) from error
         found: Any = model.pretrained_cfg
+        model = with_classifier(model, found["num_classes"])
         return LoadedNetwork(model, Normalisation(tuple(found["mean"]), tuple(found["std"])))
 
 
