@@ -110,15 +110,19 @@ def test_the_option_adds_figures_and_moves_none(
     names = ("metrics.jsonl", "test_logits.npz", "val_logits.npz", "result.json")
     ours, theirs = ([(_folder(r).path / n) for n in names] for r in (student, without))
     lines = [json.loads(line) for line in ours[0].read_text().splitlines()]
-    added = [(line.pop("train_set"), line.pop("teacher")) for line in lines]
+    added = [(line.pop("train_views"), line.pop("teacher")) for line in lines]
     assert lines == [json.loads(line) for line in theirs[0].read_text().splitlines()]
     assert [a.read_bytes() for a in ours[1:3]] == [b.read_bytes() for b in theirs[1:3]]
     result, other = _folder(student).result(), _folder(without).result()
     assert result is not None
     assert other is not None
     assert result.teacher is not None
-    assert (vars(result.train), vars(result.teacher.train)) == added[-1]
-    assert other.train is None
+    assert (vars(result.train_views), vars(result.teacher.train)) == added[-1]
+    assert (other.train, other.train_views) == (None, None)
+    # Without augmentation the views are the samples.
+    assert result.train is not None
+    assert result.train_views is not None
+    assert result.train.nll == pytest.approx(result.train_views.nll, rel=1e-5)
     assert other.teacher == result.teacher
 
 

@@ -126,8 +126,9 @@ class RunConfig:
         start: `teacher` begins with the teacher's weights in place of drawn ones; with plain
             cross-entropy that is the released code's `--double_training`, the control of
             self-training.
-        train_metrics: test every epoch on the plain training samples too, and its teacher on
-            the epoch's views: one more evaluation an epoch, and no other number.
+        train_metrics: test network and teacher on every epoch's training views, and the
+            network on the plain training samples at the end: one more evaluation an epoch,
+            and no other number.
         until: train no further than this epoch; the run stays a prefix of itself.
         output_dir: where runs are stored.
     """

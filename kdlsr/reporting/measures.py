@@ -10,7 +10,8 @@ PERCENT = (
     "f1",
     "agreement",
     "train_top1",
-    "teacher_train_top1",
+    "views_top1",
+    "teacher_views_top1",
 )
 NAMES = {
     "top5": "top-5 %",
@@ -25,9 +26,12 @@ NAMES = {
     "train_top1": "train top-1 %",
     "train_entropy": "train entropy",
     "train_confidence": "train confidence",
-    "teacher_train_top1": "teacher's train top-1 %",
-    "teacher_train_entropy": "teacher's train entropy",
-    "teacher_train_confidence": "teacher's train confidence",
+    "views_top1": "top-1 % on training views",
+    "views_entropy": "entropy on training views",
+    "views_confidence": "confidence on training views",
+    "teacher_views_top1": "teacher's top-1 % on training views",
+    "teacher_views_entropy": "teacher's entropy on training views",
+    "teacher_views_confidence": "teacher's confidence on training views",
     "confidence_pearson": "Pearson with teacher's confidence",
     "confidence_spearman": "Spearman with teacher's confidence",
     "adaptive_ece": "ECE, adaptive",
@@ -41,14 +45,13 @@ NAMES = {
     "scaled_adaptive_ece": "ECE, adaptive, scaled",
     "scaled_aurc": "AURC, scaled",
 }
+_ON_TRAIN = ("top1", "entropy", "confidence")
 # Of the last epoch always. Where a run's figure is: attributes, one after the other.
 _PLACES = {
     **{name: f"result.teacher.{name}" for name in TO_TEACHER},
-    **{f"train_{name}": f"result.train.{name}" for name in ("top1", "entropy", "confidence")},
-    **{
-        f"teacher_train_{name}": f"result.teacher.train.{name}"
-        for name in ("top1", "entropy", "confidence")
-    },
+    **{f"train_{name}": f"result.train.{name}" for name in _ON_TRAIN},
+    **{f"views_{name}": f"result.train_views.{name}" for name in _ON_TRAIN},
+    **{f"teacher_views_{name}": f"result.teacher.train.{name}" for name in _ON_TRAIN},
     "confidence_pearson": "result.teacher.correlation.pearson",
     "confidence_spearman": "result.teacher.correlation.spearman",
     "adaptive_ece": "confidence.raw.adaptive_ece",

@@ -22,15 +22,19 @@ from kdlsr.training.record import EpochRecord
 MEASURES = ("top5", "nll", "ece", "brier", "entropy", "confidence")
 OF_SOME = ("f1",)  # only of data sets that are judged by it
 TO_TEACHER = ("agreement", "kl")  # of the last epoch always
-# Likewise, and shown only where a run has them: on the training samples, which `train_metrics` asks
-# for; the teacher's, on the training views; and those of the run's logits, where they were read.
+# Likewise, and shown only where a run has them: on the training samples and on the training views,
+# which `train_metrics` asks for; the teacher's, on those views; and those of the run's logits,
+# where they were read.
 FURTHER = (
     "train_top1",
     "train_entropy",
     "train_confidence",
-    "teacher_train_top1",
-    "teacher_train_entropy",
-    "teacher_train_confidence",
+    "views_top1",
+    "views_entropy",
+    "views_confidence",
+    "teacher_views_top1",
+    "teacher_views_entropy",
+    "teacher_views_confidence",
     "confidence_pearson",
     "confidence_spearman",
     "adaptive_ece",

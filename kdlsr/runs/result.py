@@ -84,6 +84,7 @@ class RunResult:
         teacher: None without one.
         train: of the training samples as they are, after the last epoch; None unless
             `train_metrics` asked for it.
+        train_views: likewise, of the last epoch's training views, as the teacher's are.
         files: by name, what the result belongs to.
         environment: `mixed` where its sessions do not all promise the same bits.
         error: why it failed; None for a complete run.
@@ -97,6 +98,7 @@ class RunResult:
     parameters: int | None = None
     teacher: TeacherFigures | None = None
     train: Metrics | None = None
+    train_views: Metrics | None = None
     environment: Literal["uniform", "mixed"] | None = None
     files: Mapping[str, Vouched] = field(default_factory=dict)
     error: str | None = None

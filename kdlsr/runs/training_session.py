@@ -31,7 +31,7 @@ from kdlsr.training.checkpoint import (
     read_checkpoint,
 )
 from kdlsr.training.compiling import compile_model
-from kdlsr.training.fit import Predictions, Task, fit, metrics_on, predict, predictions
+from kdlsr.training.fit import Predictions, Task, fit, metrics_on, on_views, predict, predictions
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
 from kdlsr.training.past import Past
@@ -103,17 +103,15 @@ class TrainingSession:
 
     @functools.cached_property
     def _task(self) -> Task:
-        train = self._streams.train
-        is_tested = self._run.config.train_metrics
         return Task(
-            train=train,
+            train=self._streams.train,
             test=self._streams.test,
             validation=self._streams.validation,
             more=self._streams.more,
             loss=self._run.loss,
             teacher=self._teaching.soft_targets if self._teaching else None,
             init_seed=self._run.config.init_seed,
-            train_set=EvalStream(train.samples, train.rows) if is_tested else None,
+            train_metrics=self._run.config.train_metrics,
         )
 
     def _build(self) -> Learner:
@@ -206,7 +204,8 @@ class TrainingSession:
             protocols=protocols,
             parameters=sum(p.numel() for p in self._learner.model.parameters()),
             teacher=self._teacher_figures(logits),
-            train=self._train_set_metrics(),
+            train=self._on_train(),
+            train_views=self._on_last_views(),
             environment="uniform" if self._uniform else "mixed",
         )
 
@@ -217,11 +216,18 @@ class TrainingSession:
             best["best_val"] = best_epoch(self._history, "val")
         return best
 
-    def _train_set_metrics(self) -> Metrics | None:
-        stream = self._task.train_set
-        if stream is None or self._history[-1].train_set is not None:
-            return self._history[-1].train_set
-        return metrics_on(stream, predict(self._learner, stream))  # the option came too late
+    def _on_train(self) -> Metrics | None:
+        if not self._task.train_metrics:
+            return None
+        train = self._streams.train
+        stream = EvalStream(train.samples, train.rows)
+        return metrics_on(stream, predict(self._learner, stream))
+
+    def _on_last_views(self) -> Metrics | None:
+        last = self._history[-1]
+        if not self._task.train_metrics or last.train_views is not None:
+            return last.train_views
+        return on_views(self._learner, self._streams.train, last.epoch - 1)  # asked for too late
 
     def _teacher_figures(self, logits: Tensor) -> TeacherFigures | None:
         teaching, teacher = self._teaching, self._run.teacher

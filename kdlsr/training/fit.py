@@ -56,7 +56,7 @@ class Task:
     """What is learned from what: the data, the loss and, where it needs one, the teacher.
 
     Attributes:
-        train_set: the training samples as they are, if every epoch is to be tested on them.
+        train_metrics: whether network and teacher are tested on every epoch's training views.
         more: further test sets, by name.
     """
 
@@ -66,7 +66,7 @@ class Task:
     loss: Loss
     teacher: SoftTargets | None
     init_seed: int
-    train_set: EvalStream | None = None
+    train_metrics: bool = False
     more: Mapping[str, EvalStream] = field(default_factory=dict)
 
 
@@ -123,11 +123,10 @@ def _record(
         test=metrics_of(task.test, found.test),
         more={name: metrics_of(s, predict(learner, s)) for name, s in task.more.items()},
     )
-    if task.train_set is None:
+    if not task.train_metrics:
         return record
-    train_set = metrics_on(task.train_set, predict(learner, task.train_set))
     teacher = task.teacher.on_training(task.train, epoch) if task.teacher else None
-    return replace(record, train_set=train_set, teacher=teacher)
+    return replace(record, train_views=on_views(learner, task.train, epoch), teacher=teacher)
 
 
 def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) -> dict[str, float]:
@@ -175,6 +174,21 @@ def predictions(learner: Learner, task: Task) -> Predictions:
     """Returns what the network says of the test and of the validation samples."""
     test = predict(learner, task.test)
     return Predictions(test, predict(learner, task.validation) if task.validation else None)
+
+
+def on_views(learner: Learner, train: TrainStream, epoch: int) -> Metrics:
+    """Returns the metrics of the network, in evaluation mode, on the views of `epoch` (from 0).
+
+    What a teacher is measured on too: the samples as they are would be easier.
+    """
+    learner.model.eval()
+    with torch.inference_mode():
+        found = [
+            (learner.forward(batch.inputs).to(torch.float32, copy=True), batch.labels)
+            for batch in train.epoch(epoch)
+        ]
+    logits, labels = zip(*found, strict=True)
+    return classification_metrics(torch.cat(logits), torch.cat(labels))
 
 
 def metrics_on(stream: EvalStream | None, logits: Tensor | None) -> Metrics | None:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from kdlsr.metrics import Metrics, plain_metrics
 
-_ASKED_FOR = ("train_set", "teacher")  # by `train_metrics`
+_ASKED_FOR = ("train_views", "teacher")  # by `train_metrics`
 _OF_SOME = (*_ASKED_FOR, "more")
 
 
@@ -22,8 +22,8 @@ class EpochRecord:
         train: the mean of each of the loss's terms over its training views.
         val: of the validation samples, where there are some.
         test: of the test samples.
-        train_set: of the training samples as they are, where that is asked for.
-        teacher: the teacher's, on the epoch's training views, likewise.
+        train_views: after the epoch, of its training views, where `train_metrics` asks for that.
+        teacher: the teacher's, of the same views, likewise.
         more: of the data set's further test sets, by name.
     """
 
@@ -32,7 +32,7 @@ class EpochRecord:
     train: Mapping[str, float]
     val: Metrics | None
     test: Metrics
-    train_set: Metrics | None = None
+    train_views: Metrics | None = None
     teacher: Metrics | None = None
     more: Mapping[str, Metrics] = field(default_factory=dict)
 
