@@ -38,6 +38,7 @@ KD = CELL | {"method": "kd", "teacher": "large", "tau": 4}
 DE_KD = KD | {"method": "de_kd", "poor_teacher": {"as_released": 51, "as_written": 50}}
 LSR = CELL | {"method": "lsr", "alpha": 0.1}
 SELF = CELL | {"method": "tfkd_self", "tau": 4}
+SELF_KD = CELL | {"method": "self_kd", "tau": 4, "forms": ["standard"]}
 
 
 @pytest.fixture
@@ -175,6 +176,19 @@ def test_a_teacher_is_the_run_of_its_own_baseline_row(planned: Any) -> None:
         )
     )
     assert alone.run_id == teacher.run.run_id
+
+
+@pytest.mark.parametrize("profile", ["paper", "quickstart"])
+def test_self_kd_is_taught_by_the_students_own_network_whatever_stands_in(
+    planned: Any, profile: str
+) -> None:
+    size = {} if profile == "paper" else {"profile": _shipped_profile(profile)}
+    plan = planned(SELF_KD | {"network": "large"}, seeds=(0,), controls=False, **size)
+    (student,) = [job.run for job in plan.jobs if job.teacher]
+    assert student.teacher_run is not None
+    assert student.config.teacher.name == "self"
+    assert student.teacher_run.config.model == student.config.model
+    assert student.config.model.options["width"] == (8 if profile == "paper" else 16)
 
 
 @pytest.mark.parametrize("profile", ["paper", "quickstart"])

@@ -29,13 +29,13 @@ class Method:
     Attributes:
         loss: a registered loss.
         student: the student's role in profiles that map networks; null: its network's own.
-        teacher: the teacher's role there.
+        teacher: the teacher's role there; `self`: the student's own network.
         poor_teacher: whether its cells name the epochs after which the teacher teaches.
     """
 
     loss: str
     student: Role | None = None
-    teacher: Role = "strong"
+    teacher: Role | Literal["self"] = "strong"
     poor_teacher: bool = False
 
     @property
@@ -48,7 +48,8 @@ class Method:
         """Whether it has a teacher, and of which kind: another network, or the student's own."""
         if "soft_targets" not in self.loss_class.needs:
             return "none"
-        return "self" if self.loss_class.teacher_must_be_self else "other"
+        is_self = self.loss_class.teacher_must_be_self or self.teacher == "self"
+        return "self" if is_self else "other"
 
     @property
     def row_keys(self) -> set[str]:

@@ -136,8 +136,10 @@ class Cell:
 
     @property
     def teacher_role(self) -> Role:
-        """The teacher's role, by the method."""
-        return find_method(self.method).teacher
+        """The role of a teacher that is another network, by the method."""
+        teacher = find_method(self.method).teacher
+        assert teacher != "self"
+        return teacher
 
 
 @dataclass(frozen=True, kw_only=True)
