@@ -11,7 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kdlsr.metrics import Confidence, Temperature, confidence_figures, fit_temperature
+from kdlsr.metrics import (
+    Confidence,
+    Reliability,
+    Temperature,
+    confidence_figures,
+    fit_temperature,
+    reliability,
+)
 from kdlsr.runs.folder import DamagedFile, RunFolder
 from kdlsr.runs.result import RunResult
 
@@ -26,13 +33,16 @@ class RunConfidence:
         raw: of the logits as they are.
         temperature: fitted on the validation samples; None where there are none.
         scaled: of the logits divided by it; None likewise.
+        bins, scaled_bins: of the reliability diagram, likewise.
         why_not: why there is no temperature, or none inside of its range, in one line; None
             where there is nothing to say.
     """
 
     raw: Confidence
+    bins: Reliability
     temperature: Temperature | None = None
     scaled: Confidence | None = None
+    scaled_bins: Reliability | None = None
     why_not: str | None = None
 
 
@@ -45,13 +55,14 @@ def read_confidence(folder: RunFolder, result: RunResult) -> RunConfidence | Non
     test = read_logits(folder, result, "test_logits.npz")
     if test is None:
         return None
-    raw = confidence_figures(*test)
+    raw, bins = confidence_figures(*test), reliability(*test)
     held_out = read_logits(folder, result, "val_logits.npz")
     if held_out is None:
-        return RunConfidence(raw, why_not=NO_SPLIT)
+        return RunConfidence(raw, bins, why_not=NO_SPLIT)
     temperature = fit_temperature(*held_out)
     scaled = confidence_figures(*test, temperature.value)
-    return RunConfidence(raw, temperature, scaled, _remark(temperature))
+    scaled_bins = reliability(*test, temperature.value)
+    return RunConfidence(raw, bins, temperature, scaled, scaled_bins, _remark(temperature))
 
 
 def read_logits(folder: RunFolder, result: RunResult, name: str) -> tuple[Tensor, Tensor] | None:
