@@ -15,6 +15,7 @@ from kdlsr.config.compose import compose_config
 from kdlsr.config.overrides import Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.metrics import (
+    Metrics,
     classification_metrics,
     confidence_correlation,
     confidence_figures,
@@ -110,14 +111,14 @@ def test_the_option_adds_figures_and_moves_none(
     names = ("metrics.jsonl", "test_logits.npz", "val_logits.npz", "result.json")
     ours, theirs = ([(_folder(r).path / n) for n in names] for r in (student, without))
     lines = [json.loads(line) for line in ours[0].read_text().splitlines()]
-    added = [(line.pop("train_views"), line.pop("teacher")) for line in lines]
+    added = [(Metrics(**line.pop("train_views")), Metrics(**line.pop("teacher"))) for line in lines]
     assert lines == [json.loads(line) for line in theirs[0].read_text().splitlines()]
     assert [a.read_bytes() for a in ours[1:3]] == [b.read_bytes() for b in theirs[1:3]]
     result, other = _folder(student).result(), _folder(without).result()
     assert result is not None
     assert other is not None
     assert result.teacher is not None
-    assert (vars(result.train_views), vars(result.teacher.train)) == added[-1]
+    assert (result.train_views, result.teacher.train) == added[-1]
     assert (other.train, other.train_views) == (None, None)
     # Without augmentation the views are the samples.
     assert result.train is not None

@@ -52,10 +52,11 @@ class EpochRecord:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """The inverse of `to_line`."""
-        plain = json.loads(line)
+        plain = dict(json.loads(line))  # of what is no mapping, a TypeError or a ValueError
         parts = ("val", "test", *_ASKED_FOR)
         read = {part: Metrics(**plain[part]) for part in parts if plain.get(part)}
-        more = {name: Metrics(**metrics) for name, metrics in plain.get("more", {}).items()}
+        found = dict(plain.get("more", {}))
+        more = {name: Metrics(**metrics) for name, metrics in found.items()}
         return cls(**plain | read | {"more": more})
 
 

@@ -13,6 +13,7 @@ MOVED: tuple[Moved, ...] = ("entropy", "scaled_entropy")
 # Of the last epoch, in the order of the study's table.
 FIGURES = (
     "top1",
+    "f1",
     "entropy",
     "scaled_entropy",
     "confidence",
