@@ -139,7 +139,7 @@ def _corrected(regimes: Sequence[Regime]) -> tuple[Regime, ...]:
     ps = {}
     for measure in MOVED:
         family = {r.key: r.moves[measure].interval for r in regimes if measure in r.moves}
-        ps[measure] = holm({key: found and found.p for key, found in family.items()})
+        ps[measure] = holm({key: found.p if found else None for key, found in family.items()})
     return tuple(
         replace(
             regime,
