@@ -1,21 +1,25 @@
-"""Networks of texts by transformers: their tokens, layers, heads, bits, identities, refusals."""
+"""Networks of texts by transformers: tokens, layers, heads, bits, identities, refusals, runs."""
 
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from made_texts import WORDS as REVIEW_WORDS
+from made_texts import make_reviews
 from made_transformers import WORDS, make_pretrained, make_tokenizer, make_vocabulary
 from torch import Tensor, nn
 
 from kdlsr.config import UserError
+from kdlsr.config.compose import compose_config
 from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import ImageSpec, TextSpec
+from kdlsr.config.schema import read_config
 from kdlsr.machine import device
 from kdlsr.models import (
     build_model,
@@ -25,7 +29,12 @@ from kdlsr.models import (
     library_versions,
     models,
 )
+from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
+from kdlsr.runs.identity import compare
+from kdlsr.runs.plan import Run, identity_of, plan_run
+from kdlsr.runs.session import Session
 
+Planned = Callable[..., Run]
 SPEC = TextSpec(parts=1, length=64)
 SENTENCES = [("the film is good",), ("unfinely dull , so dull .",), ("A Zebra",)]
 PAIRS = [("the film is very , very good", "fine"), ("a", "the plot was not so bad")]
@@ -335,3 +344,85 @@ def test_a_missing_extra_is_one_line(
     monkeypatch.setitem(sys.modules, package, None)
     for name, options in (("hf", {"path": str(folder)}), ("tiny_bert", {"tokenizer": "x"})):
         assert f"{package} is not installed; pip install 'kdlsr[text]'" in refusal(name, options)
+
+
+# ---------------------------------------------------------------- runs
+
+
+@pytest.fixture
+def plan(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Planned:
+    """Plans a run of two epochs of a tiny BERT, with dropout, on made-up reviews."""
+    monkeypatch.setenv("KDLSR_DATA", str(tmp_path / "data"))
+    make_reviews(tmp_path / "reviews", 64, 16)
+    words = sorted({word for of_class in REVIEW_WORDS.values() for word in of_class})
+    tokenizer = make_tokenizer(tmp_path / "reviews", words)
+
+    def planned(*overrides: str) -> Run:
+        common = [
+            "dataset=text_folder",
+            f"dataset.root={tmp_path / 'reviews'}",
+            "dataset.max_length=16",
+            "schedule=glue3",
+            "schedule.epochs=2",
+            "precision=fp32",
+            "threads=1",
+            f"output_dir={tmp_path / 'outputs'}",
+        ]
+        tiny = ["model=tiny_bert", f"model.tokenizer={tokenizer}", "model.width=16"]
+        model = [] if "model=hf" in overrides else tiny
+        return plan_run(read_config(compose_config([*common, *model, *overrides])))
+
+    return planned
+
+
+def files_of(run: Run) -> dict[str, bytes]:
+    path = store_of(run.config).run(run.run_id).path
+    return {name: (path / name).read_bytes() for name in ("metrics.jsonl", "test_logits.npz")}
+
+
+def test_a_stopped_run_with_dropout_ends_with_the_same_bits(plan: Planned, tmp_path: Path) -> None:
+    whole, stopped = plan(f"output_dir={tmp_path / 'whole'}"), plan()
+    complete_run(whole, Session())
+    checkpoint_of(stopped, 1, Session())
+    torch.manual_seed(123)  # whatever was drawn in between
+    complete_run(stopped, Session())
+    assert files_of(stopped) == files_of(whole)
+    still = plan("model.dropout=0")
+    complete_run(still, Session())
+    assert files_of(still) != files_of(whole)
+
+
+def test_a_run_says_by_which_libraries_its_network_was_built(plan: Planned) -> None:
+    run = plan("schedule.epochs=1", "schedule.warmup_epochs=0")
+    complete_run(run, Session())
+    path = store_of(run.config).run(run.run_id).path / "environment.json"
+    told = json.loads(path.read_text())
+    assert {key: told[key] for key in ("tokenizers", "transformers")} == library_versions("hf")
+    assert (run.optimisation.optimizer, run.optimisation.lr) == ("adamw", 5e-4)
+
+
+def test_a_pretrained_teacher_reads_with_its_own_tokenizer(plan: Planned, folder: Path) -> None:
+    overrides = f'teacher.overrides=["model.path={folder}","model.layers=1"]'
+    run = plan("loss=kd", "teacher=hf", overrides)
+    assert run.teacher_run is not None
+    assert run.teacher_run.optimisation.lr == 5e-5
+    assert run.encoder is not None
+    assert run.teacher_run.encoder is not None
+    assert run.encoder.identity != run.teacher_run.encoder.identity
+    complete_run(run, Session())
+    history = store_of(run.config).run(run.run_id).history()
+    assert all(record.train["soft"] > 0 for record in history)
+
+
+def test_why_tells_other_weights_layers_and_tokenizers_apart(
+    plan: Planned, folder: Path, tmp_path: Path
+) -> None:
+    def identity(*overrides: str) -> Mapping[str, Any]:
+        return identity_of(plan("model=hf", *overrides), with_seeds=True)
+
+    here = identity(f"model.path={folder}")
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert identity(f"model.path={moved}") == here
+    make_tokenizer(moved, WORDS[::-1])
+    keys = [d.key for d in compare(here, identity(f"model.path={moved}", "model.layers=2"))]
+    assert keys == ["model.layers", "model.encoder"]
