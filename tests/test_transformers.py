@@ -33,6 +33,7 @@ from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.identity import compare
 from kdlsr.runs.plan import Run, identity_of, plan_run
 from kdlsr.runs.session import Session
+from kdlsr.teachers.weights import load_weights
 
 Planned = Callable[..., Run]
 SPEC = TextSpec(parts=1, length=64)
@@ -221,6 +222,26 @@ def test_a_network_with_weights_for_half_of_its_body_is_refused(
     with pytest.raises(UserError, match=r"no weights, or others, for bert\.encoder\.layer\.3\."):
         hf(half)
     hf(half, layers=3)
+
+
+def test_a_checkpoint_of_transformers_is_a_teachers_file_too(tmp_path: Path) -> None:
+    path = make_pretrained(tmp_path / "tuned", classes=2)
+    torch.manual_seed(0)
+    options = {"tokenizer": str(path), "width": 16, "layers": 4}
+    network = build_model("tiny_bert", options, spec=SPEC, num_classes=2).eval()
+    with pytest.raises(UserError, match=r"intermediate.* in the file"):
+        load_weights(network, path / "model.safetensors")  # its inner layers are narrower
+    tuned = hf(path).eval()
+    other = hf(make_pretrained(tmp_path / "bare")).eval()
+    assert load_weights(other, path / "model.safetensors").rule == "names"
+    with torch.inference_mode():
+        assert torch.equal(tuned(batch(16)), other(batch(16)))
+
+
+def test_logits_are_evaluated_in_fp32(folder: Path) -> None:
+    network = hf(folder).eval()
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert network(batch(16)).dtype == torch.float32
 
 
 def test_the_tiny_one_is_drawn_from_the_seed_and_sized_by_its_tokenizer(folder: Path) -> None:

@@ -1,17 +1,19 @@
 """A classifier of transformers' as a network of this suite: a dict of tokens -> logits."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 LIBRARIES = ("tokenizers", "transformers")  # whose versions its numbers depend on
+INNER = "network."
 
 
 class TextNetwork(nn.Module):
     """A sequence classifier of transformers', from tokens to logits.
 
-    Its tensors have the names that they have in a checkpoint.
+    In a state dict its tensors have the names that they have in a checkpoint of transformers'.
 
     Args:
         network: the classifier.
@@ -20,10 +22,10 @@ class TextNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, encoder: bool) -> None:
         super().__init__()
-        for name, part in network.named_children():
-            self.add_module(name, part)
-        self._classify = network.forward
+        self.network = network
         self._encoder = encoder
+        self.register_state_dict_post_hook(_without_inner)  # type: ignore[no-untyped-call]
+        self.register_load_state_dict_pre_hook(_with_inner)  # type: ignore[no-untyped-call]
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Returns logits (B, K).
@@ -34,8 +36,20 @@ class TextNetwork(nn.Module):
         mask = inputs["attention_mask"]
         if self._encoder:
             mask = _added_to_scores(mask)
-        logits: Tensor = self._classify(**{**inputs, "attention_mask": mask}).logits
+        logits: Tensor = self.network(**{**inputs, "attention_mask": mask}).logits
         return logits
+
+
+def _without_inner(
+    _module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Mapping[str, Any]
+) -> None:
+    for name in [name for name in state if name.startswith(prefix + INNER)]:
+        state[prefix + name.removeprefix(prefix + INNER)] = state.pop(name)
+
+
+def _with_inner(_module: nn.Module, state: dict[str, Any], prefix: str, *_others: object) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        state[prefix + INNER + name.removeprefix(prefix)] = state.pop(name)
 
 
 def _added_to_scores(mask: Tensor) -> Tensor:
