@@ -15,7 +15,8 @@ from kdlsr.data.text_dataset import TextDataset, TextSplits
 from kdlsr.data.text_table import header_of, read_bare, read_named, wrong
 from kdlsr.data.texts import Texts
 
-LABELS_HIDDEN = "tested on {}, since GLUE hides the labels of its test set"
+ON_DEV = "tested on {}, since GLUE hides the labels of its test set"
+ON_ITS_OWN = "tested on the labelled {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,21 +31,15 @@ class Glue(TextDataset):
 
     def read(self) -> TextSplits:
         task = self.task
-        folder = self._found()
-        if folder is None:
-            folder = download(task, self.folder / task.folder)
+        folder = self._found() or download(task, self.folder / task.folder)
         train = self._texts(folder / "train.tsv")
-        own_test = folder / "test.tsv"
-        if own_test.is_file() and self._is_labelled(own_test):
-            return TextSplits(
-                task.class_names, train, self._texts(own_test), remark=own_remark(own_test)
-            )
-        first, *others = task.dev
-        more = {
-            name: self._texts(folder / file) for name, file in zip(task.more, others, strict=True)
-        }
-        test = self._texts(folder / first)
-        remark = LABELS_HIDDEN.format(" and ".join(task.dev))
+        own = folder / "test.tsv"
+        if own.is_file() and self._is_labelled(own):
+            remark = ON_ITS_OWN.format(own)
+            return TextSplits(task.class_names, train, self._texts(own), remark=remark)
+        test, *others = (self._texts(folder / file) for file in task.dev)
+        more = dict(zip(task.more, others, strict=True))
+        remark = ON_DEV.format(" and ".join(task.dev))
         return TextSplits(task.class_names, train, test, more, remark)
 
     def _found(self) -> Path | None:
@@ -80,11 +75,6 @@ class Glue(TextDataset):
                 f"expected the columns {expected} of {task.folder}, or lines of them without names",
             )
         return table.numbered(task.written, f"expected one of {', '.join(task.written)}")
-
-
-def own_remark(path: Path) -> str:
-    """Returns that a folder's own test set is the one that is tested on."""
-    return f"tested on the labelled {path}"
 
 
 @datasets.register("sst2")
