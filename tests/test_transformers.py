@@ -342,6 +342,9 @@ def test_the_hub_is_asked_after_what_is_here_and_its_silence_is_one_line(
 
     asked = []
 
+    def refuse(*given: Any, **options: Any) -> str:
+        raise RuntimeError("404 Not Found\nfor url")
+
     def snapshot(name: str, *, local_files_only: bool, allow_patterns: list[str]) -> str:
         asked.append(local_files_only)
         assert not any(pattern.endswith((".bin", ".py")) for pattern in allow_patterns)
@@ -356,6 +359,8 @@ def test_the_hub_is_asked_after_what_is_here_and_its_silence_is_one_line(
     told = refusal("bert_base", {"path": "google-bert/bert-base-uncased"})
     assert "the Hugging Face Hub does not give it (it cannot be reached from here)" in told
     assert asked == [True, False]
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    assert "does not give it (404 Not Found)" in refusal("hf", {"path": "nobody/nothing"})
 
 
 @pytest.mark.parametrize("package", ["transformers", "tokenizers"])
