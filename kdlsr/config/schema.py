@@ -129,6 +129,8 @@ class RunConfig:
         train_metrics: test network and teacher on every epoch's training views, and the
             network on the plain training samples at the end: one more evaluation an epoch,
             and no other number.
+        keep_features: write the last epoch's penultimate features of the test samples and the
+            classifier's weights beside its logits; its teacher's too.
         until: train no further than this epoch; the run stays a prefix of itself.
         output_dir: where runs are stored.
     """
@@ -150,6 +152,7 @@ class RunConfig:
     keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = field(default=(), metadata=NO_NUMBERS)
     start: Literal["scratch", "teacher"] = "scratch"
     train_metrics: bool = field(default=False, metadata=NO_NUMBERS)
+    keep_features: bool = field(default=False, metadata=NO_NUMBERS)
     until: Annotated[int, AtLeast(1)] | None = field(default=None, metadata=NO_NUMBERS)
     output_dir: str = field(default="outputs", metadata=NO_NUMBERS)
 

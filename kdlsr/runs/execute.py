@@ -19,10 +19,10 @@ from kdlsr.machine.cores import default_threads
 from kdlsr.machine.device import computing
 from kdlsr.machine.interruption import pass_on
 from kdlsr.runs.card import MadeFor, RunCard
-from kdlsr.runs.folder import DamagedFile, RunFolder
+from kdlsr.runs.folder import FEATURES, DamagedFile, RunFolder
 from kdlsr.runs.owner import Holder, Ownership
 from kdlsr.runs.plan import Run, card_of
-from kdlsr.runs.result import RunResult
+from kdlsr.runs.result import RunResult, Status
 from kdlsr.runs.session import Session
 from kdlsr.runs.store import Store
 from kdlsr.runs.teaching import TeacherWeights, start_teaching
@@ -42,6 +42,23 @@ def store_of(config: RunConfig) -> Store:
     return Store(relative_to_here(config.output_dir))
 
 
+def status_of(run: Run, *, whole: bool = False) -> Status:
+    """Returns how far a run is, `whole` as for `RunFolder.read`.
+
+    One that ended without features, and is asked to keep them, is not complete as long as the
+    checkpoint is there that they are made from.
+    """
+    folder = store_of(run.config).run(run.run_id)
+    found = folder.read(whole=whole)
+    last = found.result.at("last") if found.result else None
+    if found.status != "complete" or not run.config.keep_features or last is None:
+        return found.status
+    assert found.result is not None
+    can_be_made = checkpoint_path(folder.checkpoints, last.epoch).exists()
+    lacks = FEATURES not in found.result.files
+    return "incomplete" if lacks and can_be_made else found.status
+
+
 def complete_run(run: Run, session: Session, made_for: MadeFor = "itself") -> RunResult:
     """Returns a run's result, training it (and its teacher) as far as that is missing.
 
@@ -59,9 +76,9 @@ def complete_run(run: Run, session: Session, made_for: MadeFor = "itself") -> Ru
         UserError: data or a teacher's file cannot be had.
     """
     folder = store_of(run.config).run(run.run_id)
-    if not folder.is_complete(whole=True):
+    if status_of(run, whole=True) != "complete":
         with _owning(folder, session) as writer:
-            if not folder.is_complete(whole=True):  # by whoever was waited for
+            if status_of(run, whole=True) != "complete":  # by whoever was waited for
                 _begin(run, writer, made_for, session)
                 return _train_to_the_end(run, writer, session)
     _ask_for(run, folder, made_for, session)

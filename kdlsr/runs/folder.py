@@ -21,6 +21,7 @@ from kdlsr.training.record import EpochRecord
 
 T = TypeVar("T")
 LOGITS = ("test_logits.npz", "val_logits.npz")
+FEATURES = "test_features.npz"
 
 
 class DamagedFile(UserError):
@@ -120,7 +121,7 @@ class RunFolder:
         last = result.at("last")
         if last is None or not checkpoint_path(self.checkpoints, last.epoch).exists():
             return
-        for name in LOGITS:
+        for name in (*LOGITS, FEATURES):
             if name in result.files:
                 self.vouched(result, name)
 

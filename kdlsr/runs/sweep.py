@@ -13,7 +13,7 @@ from kdlsr.config.command_line import shell_command
 from kdlsr.config.compose import compose_config, config_folders
 from kdlsr.config.hydra_door import alternatives
 from kdlsr.config.overrides import Override, Overrides
-from kdlsr.runs.execute import store_of
+from kdlsr.runs.execute import status_of, store_of
 from kdlsr.runs.executors import Executor, Job, JobFunction, choose_executor
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.result import RunResult, Status
@@ -46,7 +46,7 @@ class SweptRun:
 
     def status(self, *, whole: bool = False) -> Status:
         """Returns how far the run is, as the store has it; `whole` as for `RunFolder.read`."""
-        return store_of(self.run.config).run(self.run.run_id).status(whole=whole)
+        return status_of(self.run, whole=whole)
 
     def result(self) -> RunResult | None:
         """Returns the run's result (or the record of its failure), as the store has it."""

@@ -17,6 +17,7 @@ from kdlsr.machine.environment import describe_environment
 from kdlsr.metrics import Metrics, agreement, confidence_correlation, mean_kl
 from kdlsr.models import library_versions
 from kdlsr.progress import RunWatch, WatchedRun, watching
+from kdlsr.runs.features import KeptFeatures
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run, resolved_config
 from kdlsr.runs.result import PROTOCOLS, AtEpoch, RunResult, TeacherFigures
@@ -31,6 +32,7 @@ from kdlsr.training.checkpoint import (
     read_checkpoint,
 )
 from kdlsr.training.compiling import compile_model
+from kdlsr.training.features import penultimate_features
 from kdlsr.training.fit import Predictions, Task, fit, metrics_on, on_views, predict, predictions
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
@@ -88,6 +90,10 @@ class TrainingSession:
         if validation is not None and found.validation is not None:
             held_out = validation.labels.cpu().numpy()
             self._writer.val_logits(found.validation.cpu().numpy(), held_out)
+        if self._run.config.keep_features:
+            kept = penultimate_features(self._learner, test, self._run.facts.num_classes)
+            arrays = (kept.features, kept.weight, kept.bias, test.labels)
+            self._writer.test_features(KeptFeatures(*(a.cpu().numpy() for a in arrays)))
 
     def to_epoch(self, epoch: int) -> None:
         """Trains up to an epoch, whose checkpoint is kept for good; the run stays a prefix."""

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from kdlsr.config.errors import in_a_line
 from kdlsr.files import file_digest, remove_abandoned, remove_files, write_json, write_whole
 from kdlsr.runs.card import RunCard
-from kdlsr.runs.folder import LOGITS, RunFolder
+from kdlsr.runs.features import KeptFeatures
+from kdlsr.runs.folder import FEATURES, LOGITS, RunFolder
 from kdlsr.runs.identity import canonical, sealed
 from kdlsr.runs.owner import Ownership
 from kdlsr.runs.result import RunResult, Vouched
@@ -32,7 +33,7 @@ from kdlsr.training.record import EpochRecord
 
 logger = logging.getLogger("kdlsr")
 
-VOUCHED = ("metrics.jsonl", *LOGITS)  # by result.json
+VOUCHED = ("metrics.jsonl", *LOGITS, FEATURES)  # by result.json
 # In which two sessions of a run must agree for the same bits to be promised.
 DECISIVE = ("device_type", "threads", "torch", "tokenizers", "transformers")
 
@@ -83,12 +84,22 @@ class RunWriter:
         """Writes val_logits.npz, of the samples held out of training, likewise."""
         self._logits("val_logits.npz", logits, labels)
 
+    def test_features(self, found: KeptFeatures) -> None:
+        """Writes test_features.npz: the last epoch's."""
+        content = io.BytesIO()
+        np.savez(content, features=found.features, weight=found.weight, bias=found.bias,
+                 labels=found.labels)  # fmt: skip
+        self._bytes(FEATURES, content.getvalue())
+
     def _logits(
         self, name: str, logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]
     ) -> None:
         content = io.BytesIO()
         np.savez(content, logits=logits, labels=labels)
-        write_whole(self.folder.path / name, content.getvalue(), guard=self.owner.check)
+        self._bytes(name, content.getvalue())
+
+    def _bytes(self, name: str, content: bytes) -> None:
+        write_whole(self.folder.path / name, content, guard=self.owner.check)
 
     def result(self, result: RunResult) -> None:
         """Writes result.json, which makes the run complete."""

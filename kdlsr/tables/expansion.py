@@ -162,6 +162,7 @@ class Expansion:
         if variant.teacher == "none":
             return Overrides()
         name, pinned = self._teacher_network(cell, variant.teacher)
+        pinned = pinned + cell.teacher_overrides
         options: dict[str, object] = {"epoch": self._epoch(variant.teacher_epoch)}
         if pinned:
             options["overrides"] = pinned.texts()

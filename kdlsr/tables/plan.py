@@ -7,7 +7,7 @@ from typing import Literal
 
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 from kdlsr.config.schema import is_same_experiment
-from kdlsr.runs.execute import store_of
+from kdlsr.runs.execute import status_of, store_of
 from kdlsr.runs.executors import Job
 from kdlsr.runs.plan import Run
 from kdlsr.tables.schema import Paper, Table
@@ -136,7 +136,7 @@ class PlannedJob:
 
     def state(self, *, whole: bool = False) -> JobState:
         """Returns how far the job is, as the store has it; `whole` as for `RunFolder.read`."""
-        status = store_of(self.run.config).run(self.run.run_id).status(whole=whole)
+        status = status_of(self.run, whole=whole)
         if self.until is not None and not self._missing():
             return "complete"
         if status == "complete" and self._missing():
@@ -170,7 +170,7 @@ def _depth(run: Run) -> int:
 
 
 def _is_complete(run: Run) -> bool:
-    return store_of(run.config).run(run.run_id).is_complete()
+    return status_of(run) == "complete"
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class Cell:
         role: the student's role in mapped profiles; null: by the method, else the network's
             own.
         teacher: the teacher, a network of the setting, of methods with another network's.
+        teacher_overrides: what else its teacher's training has (`loss=lsr`), at any profile.
         poor_teacher: the epochs of De-KD's teacher.
         weight_classes: K at which the row's weights were published; elsewhere the loss keeps
             them.
@@ -80,6 +81,7 @@ class Cell:
     group: str | None = None
     role: Role | None = None
     teacher: str | None = None
+    teacher_overrides: Overrides = NO_OVERRIDES
     poor_teacher: PoorTeacher | None = None
     weight_classes: Annotated[int, AtLeast(2)] = 100
     batch_size: Annotated[int, AtLeast(2)] | None = None
@@ -125,6 +127,8 @@ class Cell:
         missing = sorted(method.loss_class.stated - set(self.options))
         if missing:
             raise UserError(f"{where}: method {self.method} needs {missing[0]}")
+        if self.teacher_overrides and method.taught_by == "none":
+            raise UserError(f"{where}: method {self.method} has no teacher to override")
         if (method.taught_by == "other") != (self.teacher is not None):
             needs = "has no" if self.teacher else "needs a"
             raise UserError(f"{where}: method {self.method} {needs} teacher")
@@ -170,6 +174,7 @@ class Table:
         studies: what else its report asks of the runs, a section each.
         overrides: what all of its runs have, at whatever profile.
         controls: whether its rows' controls are run.
+        projected: three classes, which `ls_teachers` draws.
         tuned: grids of which each network's best point is applied to the others; their rows
             follow `cells`.
         profile: the profile it is run at unless another is chosen.
@@ -193,6 +198,7 @@ class Table:
     studies: tuple[Study, ...] = ()
     overrides: Overrides = NO_OVERRIDES
     controls: bool = True
+    projected: tuple[Annotated[int, AtLeast(0)], ...] = (0, 1, 2)
     tuned: Tuned | None = None
     profile: str = "paper"
     run_at: dict[str, str] = field(default_factory=dict)
@@ -201,6 +207,8 @@ class Table:
     def __post_init__(self) -> None:
         if ("tuned_elsewhere" in self.studies) != (self.tuned is not None):
             raise ValueError("the study tuned_elsewhere and tuned go together")
+        if len(set(self.projected)) != 3:
+            raise ValueError(f"projected={list(self.projected)}: expected three different classes")
         if self.tuned is not None and not self.overrides.get("dataset.val_fraction"):
             raise ValueError(
                 "tuned needs a validation split to choose by, which the test set is not: "
