@@ -4,14 +4,16 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import processes
 import pytest
 from conftest import Command, RecordingWatcher, environment
 from made_sounds import SMALL_OVERRIDES, make_beeps, make_gtzan
 
+from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schema import read_config
-from kdlsr.runs.execute import complete_run
+from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.session import Session
 from kdlsr.teachers.outputs import list_outputs
@@ -70,6 +72,17 @@ def test_stored_teacher_outputs_give_the_bytes_of_live_ones(tmp_path: Path, beep
     for file in PROMISED:
         found = (stored / "runs" / student / file).read_bytes()
         assert found == (live / "runs" / student / file).read_bytes(), file
+
+
+def test_a_network_is_trained_on_parts_and_tested_on_the_whole(tmp_path: Path, beeps: Path) -> None:
+    crop = ["dataset.views=[{time_crop:{frames:9}}]", f"output_dir={tmp_path / 'cropped'}"]
+    run = _run(beeps, *AUDIO, *crop, "schedule.epochs=1")
+    complete_run(run, Session())
+    with np.load(store_of(run.config).run(run.run_id).path / "test_logits.npz") as kept:
+        assert kept["logits"].shape == (12, 3)
+    with pytest.raises(UserError, match="plain_cnn is made for spectrograms of 16x17") as refused:
+        _run(beeps, *AUDIO[:6], "model=plain_cnn", *crop)
+    assert "spectrograms of 16x9" in str(refused.value)
 
 
 def test_what_is_read_and_what_readers_must_know_is_told(

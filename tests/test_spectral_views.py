@@ -46,6 +46,42 @@ def test_a_shift_moves_in_time_alone_and_lets_silence_in() -> None:
         assert np.array_equal(views[row], padded[row, :, :, 3 + by : 3 + by + FRAMES])
 
 
+def test_a_crop_is_a_part_of_the_sound_anywhere() -> None:
+    samples = samples_of([{"time_crop": {"frames": 6}}])
+    shares = samples.recipe.draw(COUNT, 0, 0).parameters["time_crop"][0]
+    begins = (shares * (FRAMES - 6 + 1)).astype(int)
+    assert set(begins) == set(range(FRAMES - 6 + 1))
+    before, views = plain(samples), views_of(samples)
+    assert views.shape == (COUNT, 1, BANDS, 6)
+    assert views.is_contiguous(memory_format=torch.channels_last)
+    for row, begin in enumerate(begins):
+        assert torch.equal(views[row], before[row, :, :, begin : begin + 6])
+    longer = samples_of([{"time_crop": {"frames": 99}}])
+    assert torch.equal(views_of(longer), before)
+
+
+def test_a_crop_composes_with_shifts_flips_and_masks() -> None:
+    """What a shift before it let in is silent in it; what follows it stays inside of it."""
+    steps = [
+        {"time_shift": {"frames": 5}},
+        {"time_crop": {"frames": 8}},
+        {"flip": {"probability": 1}},
+    ]
+    samples = samples_of([*steps, {"time_mask": {"frames": 3}}])
+    drawn = samples.recipe.draw(COUNT, 0, 0).parameters
+    shifts = drawn["time_shift"][0].astype(int)
+    begins = (drawn["time_crop"][0] * (FRAMES - 8 + 1)).astype(int)
+    padded = np.pad(plain(samples).numpy(), ((0, 0), (0, 0), (0, 0), (5, 5)))
+    views = views_of(samples).numpy()
+    for row in range(COUNT):
+        first = 5 + shifts[row] + begins[row]
+        expected = padded[row, :, :, first : first + 8][..., ::-1].copy()
+        width = int(drawn["time_mask"][0, row])
+        begin = int(drawn["time_mask"][1, row] * (8 - width + 1))
+        expected[..., begin : begin + width] = 0
+        assert np.array_equal(views[row], expected)
+
+
 @pytest.mark.parametrize(
     ("step", "option", "axis"), [("time_mask", "frames", 3), ("frequency_mask", "bands", 2)]
 )

@@ -93,6 +93,7 @@ class ImageSamples(Samples):
         if len(rows) != len(draws):
             raise ValueError(f"{len(rows)} images and {len(draws)} draws")
         table = draws.table((self.height, self.width))
+        _, width = draws.recipe.framed((self.height, self.width))
         lookup = np.concatenate([np.asarray(rows, dtype=np.int32)[None], table])
         plan = torch.from_numpy(lookup).to(self.pixel_device)
         changes = [
@@ -101,19 +102,24 @@ class ImageSamples(Samples):
         ]
 
         def made(part: slice) -> Tensor:
-            images = self._unpacked(self._looked_up(plan[:, part]))
+            images = self._unpacked(self._looked_up(plan[:, part], width), width)
             for step, parameters in changes:
                 images = step.change(images, parameters[:, part])
             return self._normalised(images)
 
         return made
 
-    def _looked_up(self, plan: Tensor) -> Tensor:
-        """Returns a plan's pixels, packed, on the views' device, without waiting for them."""
+    def _looked_up(self, plan: Tensor, width: int) -> Tensor:
+        """Returns a plan's pixels, packed, on the views' device, without waiting for them.
+
+        Args:
+            plan: (1 or 11, B): images, and where their pixels lie.
+            width: columns of a view.
+        """
         if len(plan) == 1:  # no pixel moves: whole images
             table, places = self._pixels[1:].view(self.count, -1), plan[0]
         else:
-            table, places = self._pixels, self._places(plan).view(-1)
+            table, places = self._pixels, self._places(plan, width).view(-1)
         if self.pixel_device == self.device:
             return table.index_select(0, places)
         found = torch.empty(
@@ -123,43 +129,45 @@ class ImageSamples(Samples):
         )
         return torch.index_select(table, 0, places, out=found).to(self.device, non_blocking=True)
 
-    def _places(self, plan: Tensor) -> Tensor:
-        """Returns, for each pixel of each view, its place in `_pixels`: (B, H, W).
+    def _places(self, plan: Tensor, width: int) -> Tensor:
+        """Returns, for each pixel of each view, its place in `_pixels`: (B, H, `width`).
 
         All integer arithmetic, whose signs serve as truth values: the passes are few, and
         several times quicker than comparisons and `where`.
         """
         first, *axes = plan[:, :, None, None].unbind()
-        x, inside_x = self._coordinate(axes[:5])
-        y, inside_y = self._coordinate(axes[5:])
+        x, inside_x = self._coordinate(axes[:5], width)
+        y, inside_y = self._coordinate(axes[5:], width)
         # All ones where the pixel lies inside of the image; 0, the zero pixel's place, elsewhere.
         inside = inside_x.bitwise_and_(inside_y).bitwise_right_shift_(31)
         begin = first.to(self._place_dtype) * (self.height * self.width) + 1
         return x.add_(y, alpha=self.width).add(begin).bitwise_and_(inside)
 
-    def _coordinate(self, axis: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def _coordinate(self, axis: Sequence[Tensor], width: int) -> tuple[Tensor, Tensor]:
         """Returns an axis's coordinates, and integers that are negative where they count."""
         per_x, per_y, start, below, high = axis
-        along_x = per_x * self._columns
+        along_x = per_x * self._columns[:width]
         along_y = (per_y * self._lines[:, None]).add_(start)
         coordinate = along_x.add(along_y).bitwise_right_shift_(16)
         return coordinate, (below - coordinate).bitwise_and_(coordinate - high)
 
-    def _unpacked(self, packed: Tensor) -> Tensor:
+    def _unpacked(self, packed: Tensor, width: int) -> Tensor:
         """Returns looked-up pixels as images (B, C, H, W), float32 in 0..255, channels_last."""
         unpacked = packed.view(torch.uint8).view(-1, 4 if self.channels == 3 else 1)
         out = torch.empty(len(unpacked), self.channels, device=self.device)
         for channel in range(self.channels):
             out[:, channel] = unpacked[:, channel]
-        return out.view(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
+        return out.view(-1, self.height, width, self.channels).permute(0, 3, 1, 2)
 
     def _normalised(self, images: Tensor) -> Tensor:
         """Returns (x / 255 - mean) / std, in place where memory is channels_last."""
         # Two operations that each round correctly, so that no device's or loop tail's fused
         # multiply-add gives other bits.
-        lines = images.permute(0, 2, 3, 1).reshape(-1, self.width * self.channels)
-        lines.sub_(self._centre).mul_(self._scale)
-        normalised = lines.view(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
+        width = images.shape[3]
+        line = slice(width * self.channels)
+        lines = images.permute(0, 2, 3, 1).reshape(-1, width * self.channels)
+        lines.sub_(self._centre[line]).mul_(self._scale[line])
+        normalised = lines.view(-1, self.height, width, self.channels).permute(0, 3, 1, 2)
         return normalised.to(self.dtype)
 
 

@@ -43,6 +43,11 @@ class Axis:
         low, high = np.maximum(self.low + by, 0), np.minimum(self.high + by, self.size)
         return replace(self, start=self.start + by * ONE, low=low, high=high)
 
+    def within(self, begin: Integers, size: int) -> "Axis":
+        """The axis of an image `size` long of which this is all that begins at `begin`."""
+        start, low, high = self.start + begin * ONE, self.low + begin, self.high + begin
+        return replace(self, size=size, start=start, low=low, high=high)
+
     def mirrored(self, where: Truths) -> "Axis":
         """The axis of an image whose mirror image this is, for the samples `where`."""
         # size - 1 - (v >> 16) == (size * ONE - 1 - v) >> 16, for negative v as well.

@@ -50,6 +50,18 @@ class ViewRecipe:
         """The steps that move pixels, which are one lookup together."""
         return {name: step for name, step in self.steps.items() if isinstance(step, SpatialStep)}
 
+    def framed(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns (H, W) of the views of images of (H, W)."""
+        for step in self.moves.values():
+            size = step.framed(size)
+        return size
+
+    def gives(self, spec: InputSpec) -> InputSpec:
+        """Returns what the views of inputs like `spec` are, which its steps must take."""
+        for step in self.steps.values():
+            spec = step.gives(spec)
+        return spec
+
     def identity(self) -> list[list[Any]]:
         """Returns all that decides what views it makes: each step's name and values."""
         return [[name, dataclasses.asdict(step)] for name, step in self.steps.items()]
@@ -107,10 +119,13 @@ class Draws:
         moves = self.recipe.moves
         if not moves:
             return np.empty((0, self.count), dtype=np.int32)
-        places = Places.identity(self.count, size)
+        sizes = [size]  # before each step, and after the last
+        for step in moves.values():
+            sizes.append(step.framed(sizes[-1]))
+        places = Places.identity(self.count, sizes.pop())
         # From the view back to the image: the last step first.
         for name, step in reversed(moves.items()):
-            places = step.place(places, self.parameters[name])
+            places = step.place_in(sizes.pop(), places, self.parameters[name])
         return places.table()
 
     def changes(self) -> list[tuple[PixelStep, Floats]]:

@@ -16,7 +16,7 @@ from torch import nn
 
 from kdlsr.config import Registry, UserError, build_call
 from kdlsr.config.encoding import Encoder
-from kdlsr.config.inputs import InputSpec
+from kdlsr.config.inputs import ImageSpec, InputSpec
 from kdlsr.machine.device import BF16
 from kdlsr.machine.memory import total_memory
 from kdlsr.models.classifier import with_classifier
@@ -204,13 +204,37 @@ def check_builds(
     spec: InputSpec,
     num_classes: int,
     dataset: str = "",
+    views: InputSpec | None = None,
 ) -> None:
-    """Refuses what `build_model` would refuse, without drawing or holding any weights."""
-    _build_once(name, json.dumps(options), spec, num_classes, dataset)
+    """Refuses what `build_model` would refuse, without drawing or holding any weights.
+
+    Args:
+        name, options, spec, num_classes, dataset: as of `build_model`.
+        views: what it is trained on, where that may be of another size than `spec`.
+
+    Raises:
+        UserError: it cannot be built, or takes inputs of one size and these are two.
+    """
+    model = _build_once(name, json.dumps(options), spec, num_classes, dataset)
+    if isinstance(views, ImageSpec) and views != spec:
+        _check_takes(model, name, spec, views)
+
+
+def _check_takes(model: nn.Module, name: str, spec: InputSpec, views: ImageSpec) -> None:
+    try:
+        with torch.device("meta"), torch.inference_mode():
+            model.eval()(torch.empty(2, *views.shape))
+    except RuntimeError as error:
+        raise UserError(
+            f"model={name} is made for {spec}, and dataset.views makes {views} of them: leave out "
+            "the step that does, or choose a network that takes any size"
+        ) from error
 
 
 @functools.lru_cache(maxsize=256)
-def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, dataset: str) -> None:
+def _build_once(
+    name: str, options: str, spec: InputSpec, num_classes: int, dataset: str
+) -> nn.Module:
     try:
         with torch.device("meta"):
             model = build_model(
@@ -226,3 +250,4 @@ def _build_once(name: str, options: str, spec: InputSpec, num_classes: int, data
             f"model={name} with {options} has {size / 1e9:,.0f} GB of weights; this machine has "
             f"{memory / 1e9:,.0f} GB of memory"
         )
+    return model

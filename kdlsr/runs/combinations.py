@@ -6,6 +6,7 @@ What is wrong with a part on its own is found where it is built; nothing is deci
 from kdlsr.config import UserError
 from kdlsr.config.schema import RunConfig
 from kdlsr.data import Facts
+from kdlsr.data.recipe import read_recipe
 from kdlsr.losses import Loss
 from kdlsr.models import check_builds
 from kdlsr.teachers.teacher import Teacher
@@ -32,13 +33,14 @@ def check_teacher_fits(config: RunConfig, loss: Loss) -> None:
 
 
 def check_network(config: RunConfig, facts: Facts) -> None:
-    """Refuses a network that cannot be built for the data set."""
+    """Refuses a network that cannot be built for the data set, or cannot take its views."""
     check_builds(
         config.model.name,
         config.model.options,
         spec=facts.spec,
         num_classes=facts.num_classes,
         dataset=config.dataset.name,
+        views=read_recipe(config.dataset.views).gives(facts.spec),
     )
 
 

@@ -56,7 +56,7 @@ def our_lookup(samples: ImageSamples, batch: int) -> Callable[[int], None]:
         table = samples.recipe.draw(samples.count, 0, number).of(order).table((SIZE, SIZE))
         plan = torch.from_numpy(np.concatenate([order[None].astype(np.int32), table]))
         for start in range(0, samples.count, batch):
-            samples._looked_up(plan[:, start : start + batch])
+            samples._looked_up(plan[:, start : start + batch], SIZE)
 
     return epoch
 

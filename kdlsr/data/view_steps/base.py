@@ -29,6 +29,10 @@ class ViewStep(ABC):
     first_word: ClassVar[int | None] = None
     takes: ClassVar[type[InputSpec]] = ImageSpec
 
+    def gives(self, spec: InputSpec) -> InputSpec:
+        """Returns what it makes of inputs like `spec`: the like, unless a step says otherwise."""
+        return spec
+
     def obstacle(self, earlier: "ViewStep") -> str:  # noqa: ARG002 (kinds look at it)
         """Returns why this step cannot follow `earlier` in a recipe; "" where it can."""
         return ""
@@ -82,6 +86,14 @@ class SpatialStep(ViewStep):
         if isinstance(earlier, SpatialStep) and not earlier.whole_pixels and not exact:
             return "would need a second lookup of pixels; a view is one, to the nearest pixel"
         return ""
+
+    def framed(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Returns (H, W) of what it makes of an image of (H, W)."""
+        return size
+
+    def place_in(self, size: tuple[int, int], places: Places, parameters: Floats) -> Places:  # noqa: ARG002
+        """`place`, for a step to which it matters that images are of (H, W) before it."""
+        return self.place(places, parameters)
 
     @abstractmethod
     def place(self, places: Places, parameters: Floats) -> Places:
