@@ -115,6 +115,8 @@ def _read_config(folder: Path, path: str) -> "PretrainedConfig":
             f"model.path={path}: {CONFIG} is not of a network that transformers knows "
             f"({_first_line(error)})"
         ) from error
+    if not hasattr(config, "vocab_size"):
+        raise UserError(f"model.path={path}: a {config.model_type} reads no texts")
     return config
 
 
