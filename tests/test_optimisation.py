@@ -163,13 +163,28 @@ def test_a_model_may_have_adamw_as_its_own() -> None:
     assert resolve_optimisation(_schedule("glue3"), own) == Optimisation("adamw", 5e-5, 0.01)
 
 
-@pytest.mark.parametrize("norm", [None, 0.5, 1e6])
-def test_a_gradient_is_clipped_to_the_norm(norm: float | None) -> None:
+def _clipped(norm: float | None, precision: str) -> tuple[Learner, nn.Linear]:
+    """A network of weights 0, learned at a rate of 1 by plain steps down the gradient."""
     schedule = ScheduleConfig(epochs=1, batch_size=128, clip_norm=norm, momentum=0.0)
     model = nn.Linear(2, 1, bias=False)
     nn.init.zeros_(model.weight)
     optimizer = build_optimizer(model, Optimisation("sgd", 1.0, 0.0), schedule)
-    learner = Learner(model, optimizer, schedule, "fp32", torch.device("cpu"))
+    return Learner(model, optimizer, schedule, precision, torch.device("cpu")), model
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("norm", [None, 0.5, 1e6])
+def test_a_gradient_is_clipped_to_the_norm_that_it_has_unscaled(
+    norm: float | None, precision: str
+) -> None:
+    learner, model = _clipped(norm, precision)
     learner.update((model.weight * torch.tensor([3.0, 4.0])).sum())  # a gradient of norm 5
     factor = min(1.0, norm / 5) if norm else 1.0
     assert model.weight[0].tolist() == pytest.approx([-3 * factor, -4 * factor], rel=1e-5)
+
+
+def test_a_gradient_that_overflows_in_fp16_is_a_step_left_out_clipped_or_not() -> None:
+    learner, model = _clipped(0.5, "fp16")
+    learner.update(model.weight.sum() * 3e38)
+    assert model.weight[0].tolist() == [0.0, 0.0]
+    assert learner.scaler.get_scale() < 65536
