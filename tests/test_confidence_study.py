@@ -176,6 +176,18 @@ def test_at_equal_training_loss_a_student_that_only_learned_faster_is_seen_throu
     assert (equal.held, equal.of, equal.left_out) == (3, 3, 0)
 
 
+def test_by_how_much_is_said_at_equal_training_loss_too() -> None:
+    erm = Draft((0.5, 0.4, 0.3), (0.5, 0.4, 0.3), (0.8, 0.6, 0.4))
+    fast = Draft((0.5, 0.33), (0.5, 0.35), (0.7, 0.5), teacher=0.6)
+    cells = [
+        _cell("ERM", [_run(erm, seed, "ERM") for seed in range(2)]),
+        _cell(KEY, [_run(fast, seed) for seed in range(2)], "ERM"),
+    ]
+    moves = study_confidence(cells).regimes[1].moves
+    assert moves["entropy"].mean == pytest.approx(0.33 - 0.3)
+    assert moves["at_equal_loss"].mean == pytest.approx(0.33 - 0.35)
+
+
 def test_a_loss_that_the_reference_never_had_is_left_out_and_counted() -> None:
     erm = Draft((0.5, 0.4), (0.5, 0.4), (0.8, 0.6))
     other = Draft((0.5, 0.4), (0.5, 0.4), (0.9, 0.5), teacher=0.6)
@@ -297,6 +309,8 @@ def test_the_section_says_it_in_words_and_draws_what_there_is(stored: list[CellS
     titles = [table.title for table in found.tables]
     assert titles == [
         "After the last epoch",
+        "After temperature scaling",
+        "On the training views of the last epoch",
         "Entropy against ERM, nats",
         "The rule of inheritance",
     ]

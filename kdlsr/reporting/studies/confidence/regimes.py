@@ -15,7 +15,7 @@ from kdlsr.reporting import formatting
 from kdlsr.reporting.reading import with_confidence
 from kdlsr.reporting.statistics import Difference, Estimate, difference, estimate, holm
 from kdlsr.reporting.studies.confidence.across import across_teachers
-from kdlsr.reporting.studies.confidence.rule import rule_tests
+from kdlsr.reporting.studies.confidence.rule import reference_at_loss_of, rule_tests
 from kdlsr.reporting.studies.confidence.values import (
     FIGURES,
     MOVED,
@@ -48,10 +48,10 @@ def study_confidence(cells: Sequence[CellSummary]) -> ConfidenceStudy:
     for reference in references:
         held = [c for c in read.values() if c.baseline_key == reference.key and c.complete]
         names = _names(held)
-        found.append(_regime(reference, reference, "ERM"))
-        found += [_regime(cell, reference, names[cell.key]) for cell in held]
+        own = [_regime(cell, reference, names[cell.key]) for cell in held]
+        found += [_regime(reference, reference, "ERM"), *_corrected(own)]
         pairs += [pair for cell in held for pair in _pairs(cell, reference)]
-    regimes = _corrected(found)
+    regimes = tuple(found)
     rules = rule_tests([pair for pair in pairs if pair[0].taught])
     return ConfidenceStudy(
         reference="ERM",
@@ -113,12 +113,28 @@ def _figures(cell: CellSummary) -> dict[str, Estimate]:
 
 
 def _moves(cell: CellSummary, reference: CellSummary) -> dict[Moved, Move]:
-    found = {}
+    found: dict[Moved, Move] = {}
     for measure in MOVED:
-        ours, theirs = (values_of(c, "last", measure) for c in (cell, reference))
+        ours, theirs = _compared(cell, reference, measure)
         if ours and theirs:
             found[measure] = _move(difference(ours, theirs), ours, theirs)
     return found
+
+
+def _compared(
+    cell: CellSummary, reference: CellSummary, measure: Moved
+) -> tuple[dict[object, float], dict[object, float]]:
+    """Returns a regime's values and the reference's, by what pairs them."""
+    if measure != "at_equal_loss":
+        return values_of(cell, "last", measure), values_of(reference, "last", measure)
+    ours: dict[object, float] = {}
+    theirs: dict[object, float] = {}
+    for run, other in _pairs(cell, reference):
+        entropy = reference_at_loss_of(run, other)
+        if entropy is not None:
+            ours[run.card.seeds] = run.history[-1].test.entropy
+            theirs[run.card.seeds] = entropy
+    return ours, theirs
 
 
 def _move(found: Difference, ours: Mapping[object, float], theirs: Mapping[object, float]) -> Move:
@@ -135,7 +151,7 @@ def _move(found: Difference, ours: Mapping[object, float], theirs: Mapping[objec
 
 
 def _corrected(regimes: Sequence[Regime]) -> tuple[Regime, ...]:
-    """Fills in Holm's p over all differences of one entropy."""
+    """Fills in Holm's p over one network's differences of each entropy."""
     ps = {}
     for measure in MOVED:
         family = {r.key: r.moves[measure].interval for r in regimes if measure in r.moves}

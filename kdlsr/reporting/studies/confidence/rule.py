@@ -64,9 +64,7 @@ def _at_equal_epochs(student: RunSummary, reference: RunSummary) -> Iterator[Com
 
 
 def _at_equal_loss(student: RunSummary, reference: RunSummary) -> Iterator[Comparison]:
-    curve = [
-        (r.train_views.nll, e) for r in reference.history if r.train_views and (e := _entropies(r))
-    ]
+    curve = _curve(reference)
     for ours in student.history:
         own, teacher = _entropies(ours), _teacher(student, ours)
         if own and ours.train_views and teacher is not None and curve:
@@ -90,6 +88,22 @@ def at_loss(curve: Sequence[tuple[float, Entropies]], loss: float) -> Entropies 
                 a.test + share * (b.test - a.test), a.train + share * (b.train - a.train)
             )
     return None
+
+
+def reference_at_loss_of(student: RunSummary, reference: RunSummary) -> float | None:
+    """Returns the reference's test entropy where it had the student's last loss, nats.
+
+    The loss is the NLL on the training views of the epoch. None where the reference never had
+    it, or either was not tested on its views.
+    """
+    last = student.history[-1].train_views if student.history else None
+    found = at_loss(_curve(reference), last.nll) if last else None
+    return found.test if found else None
+
+
+def _curve(run: RunSummary) -> list[tuple[float, Entropies]]:
+    """Returns the loss on the training views and the entropies after each epoch."""
+    return [(r.train_views.nll, e) for r in run.history if r.train_views and (e := _entropies(r))]
 
 
 def _entropies(record: EpochRecord) -> Entropies | None:

@@ -8,8 +8,10 @@ from kdlsr.reporting.formatting import NOTHING, number
 from kdlsr.reporting.statistics import Estimate, Interval
 from kdlsr.reporting.studies.confidence.figures import study_figures
 from kdlsr.reporting.studies.confidence.values import (
-    FIGURES,
     MOVED,
+    ON_VIEWS,
+    RAW,
+    SCALED,
     ConfidenceStudy,
     Count,
     Direction,
@@ -19,14 +21,18 @@ from kdlsr.reporting.studies.confidence.values import (
 )
 from kdlsr.reporting.study import Study, StudyTable
 
-_MOVED = {"entropy": "entropy", "scaled_entropy": "entropy after temperature scaling"}
+_MOVED: dict[Moved, str] = {
+    "entropy": "entropy",
+    "at_equal_loss": "entropy at equal training loss",
+    "scaled_entropy": "entropy after temperature scaling",
+}
 _ORDER: tuple[Direction, ...] = ("raises", "lowers", "unchanged", "undecided")
 SHOWN_EPOCHS = 8  # of the rule's counts, evenly chosen
 HOW = (
     "All figures are of the last epoch, whichever protocol differences of accuracy are judged by. "
     "Entropies are of the test samples unless they say train; in nats.",
     "A regime raises (or lowers) entropy where the 95 % interval of its difference to {reference} "
-    "lies on one side of 0 and p stays below 0.05 after Holm's correction over the study's "
+    "lies on one side of 0 and p stays below 0.05 after Holm's correction over that network's "
     "differences of that entropy; over the seeds that both share where they share all, otherwise "
     "Welch's. Unchanged: the whole interval is within {margin:g} % of {reference}'s entropy.",
     "Scaled: logits divided by the temperature that is best for the validation samples.",
@@ -45,7 +51,15 @@ HOW = (
 def section(study: ConfidenceStudy) -> Study:
     """Returns the study as a section of a report."""
     fill = {"reference": study.reference, "margin": 100 * study.margin}
-    tables = (_figures(study), _directions(study), _follows(study), _rules(study), _across(study))
+    tables = (
+        _figures(study, "After the last epoch", RAW),
+        _figures(study, "After temperature scaling", SCALED),
+        _figures(study, "On the training views of the last epoch", ON_VIEWS),
+        _directions(study),
+        _follows(study),
+        _rules(study),
+        _across(study),
+    )
     return Study(
         name="confidence",
         title="Confidence: in which direction, and whose",
@@ -115,16 +129,16 @@ def _left_out(rule: RuleTest) -> str:
 # ---------------------------------------------------------------- tables
 
 
-def _figures(study: ConfidenceStudy) -> StudyTable:
-    known = [name for name in FIGURES if any(name in r.figures for r in study.regimes)]
+def _figures(study: ConfidenceStudy, title: str, names: Sequence[str]) -> StudyTable:
+    known = [name for name in names if any(name in r.figures for r in study.regimes)]
     heads = ["top-1 %" if name == "top1" else formatting.measure_name(name) for name in known]
     rows = [
         [r.student, r.name, *(_figure(name, r.figures.get(name)) for name in known)]
         for r in study.regimes
-        if r.figures
+        if any(name in r.figures for name in known)
     ]
     caption = "Mean ± standard deviation (n) over seeds."
-    return StudyTable("After the last epoch", ["student", "regime", *heads], rows, caption)
+    return StudyTable(title, ["student", "regime", *heads], rows, caption)
 
 
 def _figure(name: str, found: Estimate | None) -> str:
@@ -147,8 +161,7 @@ def _directions(study: ConfidenceStudy) -> StudyTable:
             formatting.p_value(move.p_holm),
             NOTHING if move.factor is None else number(move.factor),
             move.verdict,
-            regime.expected or NOTHING if measure == "entropy" else NOTHING,
-            _as_expected(regime.expected, move.verdict) if measure == "entropy" else NOTHING,
+            *_expectation(regime, move.verdict, measure),
         ]
         for regime in study.regimes
         for measure, move in regime.moves.items()
@@ -156,10 +169,14 @@ def _directions(study: ConfidenceStudy) -> StudyTable:
     return StudyTable(f"Entropy against {study.reference}, nats", columns, rows)
 
 
-def _as_expected(expected: Direction | None, verdict: Direction) -> str:
-    if expected is None or verdict not in ("raises", "lowers"):
-        return NOTHING
-    return "yes" if expected == verdict else "no"
+def _expectation(regime: Regime, verdict: Direction, measure: Moved) -> tuple[str, str]:
+    """Returns what the rule says of a regime at equal epochs, and whether it is so."""
+    expected = regime.expected
+    if expected is None or measure != "entropy":
+        return NOTHING, NOTHING
+    if verdict not in ("raises", "lowers"):
+        return expected, NOTHING
+    return expected, "yes" if expected == verdict else "no"
 
 
 def _follows(study: ConfidenceStudy) -> StudyTable:

@@ -8,29 +8,28 @@ from kdlsr.metrics import Reliability
 from kdlsr.reporting.statistics import LEVEL, Estimate, Interval
 
 Direction = Literal["raises", "lowers", "unchanged", "undecided"]
-Moved = Literal["entropy", "scaled_entropy"]
-MOVED: tuple[Moved, ...] = ("entropy", "scaled_entropy")
-# Of the last epoch, in the order of the study's table.
-FIGURES = (
-    "top1",
-    "f1",
-    "entropy",
-    "scaled_entropy",
-    "confidence",
-    "ece",
-    "scaled_ece",
-    "adaptive_ece",
-    "scaled_adaptive_ece",
-    "nll",
-    "scaled_nll",
-    "aurc",
-    "scaled_aurc",
+# `at_equal_loss`: held against the reference where it had the same loss on its training views.
+Moved = Literal["entropy", "at_equal_loss", "scaled_entropy"]
+MOVED: tuple[Moved, ...] = ("entropy", "at_equal_loss", "scaled_entropy")
+# Of the last epoch, in the order of the study's tables.
+RAW = ("top1", "f1", "entropy", "confidence", "ece", "adaptive_ece", "nll", "brier", "aurc")
+SCALED = (
     "temperature",
+    "scaled_entropy",
+    "scaled_confidence",
+    "scaled_ece",
+    "scaled_adaptive_ece",
+    "scaled_nll",
+    "scaled_brier",
+    "scaled_aurc",
+)
+ON_VIEWS = (
     "views_entropy",
     "teacher_views_entropy",
     "views_confidence",
     "teacher_views_confidence",
 )
+FIGURES = (*RAW, *SCALED, *ON_VIEWS)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Move:
         margin: a difference that is too small to matter, nats.
         interval: of the mean, 95 %; None with one run, or where nothing varies.
         is_paired: whether that is over the seeds that both share; otherwise it is Welch's.
-        p_holm: its p after Holm's correction over the study's differences of this entropy.
+        p_holm: its p after Holm's correction over the network's differences of this entropy.
     """
 
     mean: float
