@@ -116,12 +116,12 @@ def _cells(
     ],
 )
 def test_a_verdict_is_of_the_whole_interval(low: float, high: float, verdict: str) -> None:
-    move = Move((low + high) / 2, 1.0, 0.05, Interval(low, high, 2.0, 0.01), True)
+    move = Move((low + high) / 2, 1.0, 0.05, Interval(low, high, 2.0, 0.01), 3, True)
     assert move.verdict == verdict
 
 
 def test_what_holms_correction_takes_away_is_undecided() -> None:
-    move = Move(0.1, 1.0, 0.01, Interval(0.02, 0.2, 2.0, 0.04), True, p_holm=0.08)
+    move = Move(0.1, 1.0, 0.01, Interval(0.02, 0.2, 2.0, 0.04), 3, True, p_holm=0.08)
     assert move.verdict == "undecided"
     assert replace(move, p_holm=0.04).verdict == "raises"
     assert replace(move, interval=None).verdict == "undecided"

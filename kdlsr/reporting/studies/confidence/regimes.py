@@ -146,6 +146,7 @@ def _move(found: Difference, ours: Mapping[object, float], theirs: Mapping[objec
         factor=(usual + found.mean) / usual if usual else None,
         margin=MARGIN * usual,
         interval=found.paired if is_paired else found.welch,
+        n=len(ours),
         is_paired=is_paired,
     )
 

@@ -42,7 +42,8 @@ HOW = (
     "teacher's on the training views is above {reference}'s there, both as they are in evaluation. "
     "It is this project's reading of Sultan's claim (b), and published by nobody.",
     "At equal training loss the reference is taken where it had the student's NLL on the training "
-    "views, interpolated between epochs: a control for a method that only learns faster.",
+    "views, interpolated between epochs: a control for a method that only learns faster. Runs "
+    "whose loss it never had are left out.",
     "The correlation of a student with its teacher is to be held against that of {reference}, "
     "which the teacher did not teach: some samples are harder for every network.",
 )
@@ -148,7 +149,7 @@ def _figure(name: str, found: Estimate | None) -> str:
 
 
 def _directions(study: ConfidenceStudy) -> StudyTable:
-    columns = ["student", "regime", "of", f"minus {study.reference}", "95 %", "interval"]
+    columns = ["student", "regime", "of", f"minus {study.reference}", "95 %", "interval", "n"]
     columns += ["p (Holm)", "factor", "verdict", "the rule says", "as it says"]
     rows = [
         [
@@ -158,6 +159,7 @@ def _directions(study: ConfidenceStudy) -> StudyTable:
             signed(move.mean),
             interval(move.interval),
             NOTHING if move.interval is None else "paired" if move.is_paired else "Welch",
+            str(move.n),
             formatting.p_value(move.p_holm),
             NOTHING if move.factor is None else number(move.factor),
             move.verdict,

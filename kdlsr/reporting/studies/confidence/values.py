@@ -41,6 +41,7 @@ class Move:
         factor: the regime's mean over the reference's; None where that is 0.
         margin: a difference that is too small to matter, nats.
         interval: of the mean, 95 %; None with one run, or where nothing varies.
+        n: how many runs of the regime are compared.
         is_paired: whether that is over the seeds that both share; otherwise it is Welch's.
         p_holm: its p after Holm's correction over the network's differences of this entropy.
     """
@@ -49,6 +50,7 @@ class Move:
     factor: float | None
     margin: float
     interval: Interval | None
+    n: int
     is_paired: bool
     p_holm: float | None = None
 
