@@ -83,6 +83,11 @@ def test_a_network_is_trained_on_parts_and_tested_on_the_whole(tmp_path: Path, b
     with pytest.raises(UserError, match="plain_cnn is made for spectrograms of 16x17") as refused:
         _run(beeps, *AUDIO[:6], "model=plain_cnn", *crop)
     assert "spectrograms of 16x9" in str(refused.value)
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"not looked into at the plan")
+    taught = ["loss=kd", "teacher=checkpoint", f"teacher.path={weights}", "teacher.model=plain_cnn"]
+    with pytest.raises(UserError, match="plain_cnn is made for spectrograms of 16x17"):
+        _run(beeps, *AUDIO, *taught, *crop)
 
 
 def test_what_is_read_and_what_readers_must_know_is_told(

@@ -11,6 +11,7 @@ from kdlsr.config.encoding import Encoder
 from kdlsr.config.schema import ModelConfig, as_plain, read_config
 from kdlsr.data import Facts
 from kdlsr.data.normalisation import Normalisation, check_normalisation
+from kdlsr.data.recipe import read_recipe
 from kdlsr.files import file_digest
 from kdlsr.models import (
     build_model,
@@ -124,6 +125,7 @@ def checkpoint(
         spec=facts.spec,
         num_classes=facts.num_classes,
         dataset=dataset,
+        views=read_recipe(student.config.dataset.views).gives(facts.spec),
     )
     return FileTeacher(
         kind="checkpoint",
