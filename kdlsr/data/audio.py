@@ -64,7 +64,10 @@ class LogMel(Decoding):
         bands = self.spec.height
         decibels = log_mel(samples, self.rate, n_fft=self.n_fft, hop=self.hop, mels=bands)
         if is_silent(decibels):
-            raise UserError(f"{path} is silent: a network learns nothing from it; remove it")
+            raise UserError(
+                f"{path} is silent in the {self.length / self.rate:g} s about its middle: a "
+                "network learns nothing from it; remove it"
+            )
         return in_bytes(decibels)[:, :, None]
 
     def _fitted(self, samples: Floats) -> Floats:

@@ -38,9 +38,12 @@ class SoundFiles(FileKind):
     def is_one(self, file: BinaryIO) -> bool:
         library = soundfile()
         try:
-            with library.SoundFile(file) as sound:
-                return bool(sound.frames)
-        except library.SoundFileError:
+            with library.SoundFile(file):
+                pass
+            file.seek(0)  # only of what seems to be a sound is all read
+            with _opened(Path(), file.read()):
+                return True
+        except (library.SoundFileError, UserError):
             return False
 
     def head(self, path: Path, content: bytes) -> Head:
