@@ -17,9 +17,15 @@ from kdlsr.config import UserError
 from kdlsr.data.prepare import Streams, load_streams
 from kdlsr.data.samples import Inputs
 from kdlsr.files.download import Progress
+from kdlsr.reporting.summarise import ONE_TEACHER, summarise
+from kdlsr.reporting.summary import Cell, RunSummary
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
-from kdlsr.runs.plan import Run
+from kdlsr.runs.plan import Run, card_of
 from kdlsr.runs.session import Session
+from kdlsr.tables.index import profile_named
+from kdlsr.tables.plan import Request
+from kdlsr.tables.planning import plan_tables
+from kdlsr.tables.reading import read_table
 from kdlsr.teachers.past_targets import MeanOfLogits
 from kdlsr.training.checkpoint import checkpoint_path, read_checkpoint
 from kdlsr.training.optimisation import learning_rate
@@ -204,6 +210,30 @@ def test_a_past_that_cannot_be_is_refused_at_the_plan(
 ) -> None:
     with pytest.raises(UserError, match=said):
         plan(*PAST, *overrides)
+
+
+def test_a_table_has_rows_that_learn_from_their_own_past() -> None:
+    table = read_table("wang2021/past")
+    (planned,) = plan_tables([table], Request(profile_named("smoke"), (0,))).tables
+    found = {
+        cell.column: dict(run.config.teacher.options)
+        for cell in planned.cells
+        for run in cell.runs.values()
+        if run.config.teacher.name == "past"
+    }
+    assert found == {
+        "last epoch": {"epochs_ago": [1]},
+        "last three epochs": {"epochs_ago": [1, 2, 3]},
+    }
+    assert not any(run.teacher_run for cell in planned.cells if cell.column in found
+                   for run in cell.runs.values())  # fmt: skip
+
+
+def test_a_past_is_not_one_teacher_for_all_seeds(plan: Any) -> None:
+    cards = [card_of(plan(*PAST, f"seed={seed}"), "itself") for seed in (0, 1)]
+    runs = tuple(RunSummary(card, "not started") for card in cards)
+    cell = Cell(key="a", row="a", column="a", name="a", kind="method", runs=runs)
+    assert ONE_TEACHER not in summarise([cell], None).caveats
 
 
 def test_seeds_of_one_past_are_one_cell(plan: Any) -> None:

@@ -216,6 +216,12 @@ def _target(cell: Cell, *, is_published_size: bool) -> Target | None:
     return replace(paper, compatibility=held)
 
 
+def _other_teacher(run: RunSummary) -> str | None:
+    """Returns the name of the network that a run has as its teacher, unless it is itself."""
+    teacher = run.card.teacher
+    return None if teacher is None or teacher.is_own_past else teacher.name
+
+
 def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bool) -> list[str]:
     runs = [run for cell in cells for run in cell.runs]
     lines = [OPTIMISTIC.format(protocol=found.protocol)] if runs else []
@@ -225,7 +231,7 @@ def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bo
     elif found.found:
         count = sum(1 for d in found.found.values() if d.p is not None)
         lines.append(FAMILY.format(count=count))
-    teachers = [{run.card.teacher and run.card.teacher.name for run in cell.runs} for cell in cells]
+    teachers = [{_other_teacher(run) for run in cell.runs} for cell in cells]
     if any(len(names) == 1 and names != {None} for names in teachers):
         lines.append(ONE_TEACHER)
     if is_published_size and any(cell.target for cell in cells):

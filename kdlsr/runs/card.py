@@ -25,12 +25,14 @@ class TeacherOnCard:
         run_id, cell_id: of a teacher that is a run of this suite; None for any other.
         name: its run_id, its file, or its name in timm.
         epoch: which of its epochs teaches, as it was asked for.
+        is_own_past: whether it is the run itself, earlier.
     """
 
     run_id: str | None = None
     cell_id: str | None = None
     name: str
     epoch: int | str
+    is_own_past: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,7 @@ def card_of(run: Run, made_for: MadeFor) -> RunCard:
             cell_id=trained.cell_id if trained else None,
             name=teacher.name,
             epoch=teacher.epoch,
+            is_own_past=bool(teacher.own_past),
         )
         if teacher
         else None,

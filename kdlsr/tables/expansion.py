@@ -13,7 +13,7 @@ from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.plan import Run, plan_run, with_seed
 from kdlsr.tables.forms import Variant, forms_of
-from kdlsr.tables.methods import Role, TeacherKind
+from kdlsr.tables.methods import Role, TeacherKind, find_method
 from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
 from kdlsr.tables.reading import read_setting
 from kdlsr.tables.schema import Cell, Paper, Table
@@ -161,6 +161,9 @@ class Expansion:
         """Returns the teacher of a variant, pinned to its own baseline row."""
         if variant.teacher == "none":
             return Overrides()
+        if variant.teacher == "past":
+            ago = list(find_method(cell.method).epochs_ago)
+            return Overrides.of("teacher", "past", {"epochs_ago": ago})
         name, pinned = self._teacher_network(cell, variant.teacher)
         pinned = pinned + cell.teacher_overrides
         options: dict[str, object] = {"epoch": self._epoch(variant.teacher_epoch)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from kdlsr.losses import Loss
 
 Role = Literal["weak", "strong"]
-TeacherKind = Literal["none", "other", "self"]
+TeacherKind = Literal["none", "other", "self", "past"]
 FILE = "methods.yaml"  # of experiments/
 
 
@@ -29,13 +29,16 @@ class Method:
     Attributes:
         loss: a registered loss.
         student: the student's role in profiles that map networks; null: its network's own.
-        teacher: the teacher's role there; `self`: the student's own network.
+        teacher: the teacher's role there; `self`: the student's own network; `past`: the student
+            itself, earlier.
+        epochs_ago: of a teacher that is the past.
         poor_teacher: whether its cells name the epochs after which the teacher teaches.
     """
 
     loss: str
     student: Role | None = None
-    teacher: Role | Literal["self"] = "strong"
+    teacher: Role | Literal["self", "past"] = "strong"
+    epochs_ago: tuple[int, ...] = (1,)
     poor_teacher: bool = False
 
     @property
@@ -45,9 +48,11 @@ class Method:
 
     @property
     def taught_by(self) -> TeacherKind:
-        """Whether it has a teacher, and of which kind: another network, or the student's own."""
+        """Whether it has a teacher, and of which kind: another network, the student's own, it."""
         if "soft_targets" not in self.loss_class.needs:
             return "none"
+        if self.teacher == "past":
+            return "past"
         is_self = self.loss_class.teacher_must_be_self or self.teacher == "self"
         return "self" if is_self else "other"
 

@@ -127,7 +127,7 @@ class Cell:
         missing = sorted(method.loss_class.stated - set(self.options))
         if missing:
             raise UserError(f"{where}: method {self.method} needs {missing[0]}")
-        if self.teacher_overrides and method.taught_by == "none":
+        if self.teacher_overrides and method.taught_by in ("none", "past"):
             raise UserError(f"{where}: method {self.method} has no teacher to override")
         if (method.taught_by == "other") != (self.teacher is not None):
             needs = "has no" if self.teacher else "needs a"
@@ -143,6 +143,7 @@ class Cell:
         """The role of a teacher that is another network, by the method."""
         teacher = find_method(self.method).teacher
         assert teacher != "self"
+        assert teacher != "past"
         return teacher
 
 

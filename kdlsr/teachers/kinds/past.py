@@ -57,9 +57,9 @@ def past(*, student: Student, epochs_ago: Ago | tuple[Ago, ...] = 1) -> PastTeac
     config = student.config
     if not chosen or sorted(set(chosen)) != list(chosen):
         raise UserError(f"teacher.epochs_ago={list(chosen)} is not possible; expected rising")
-    if chosen[-1] >= config.schedule.epochs:
+    if chosen[0] >= config.schedule.epochs:  # of several those answer that there are
         raise UserError(
-            f"teacher.epochs_ago={chosen[-1]}: the run has {config.schedule.epochs} epochs"
+            f"teacher.epochs_ago={chosen[0]}: the run has {config.schedule.epochs} epochs"
         )
     if config.start == "teacher":
         raise UserError("start=teacher: teacher=past has no weights to start from")
