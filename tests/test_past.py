@@ -17,6 +17,7 @@ from kdlsr.config import UserError
 from kdlsr.data.prepare import Streams, load_streams
 from kdlsr.data.samples import Inputs
 from kdlsr.files.download import Progress
+from kdlsr.metrics import classification_metrics
 from kdlsr.reporting.summarise import ONE_TEACHER, summarise
 from kdlsr.reporting.summary import Cell, RunSummary
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
@@ -132,6 +133,14 @@ def test_a_result_compares_the_network_with_the_past_that_taught_last(plan: Any)
     assert found.top1 == pytest.approx(100 * float((past.argmax(1) == test.labels).double().mean()))
     kl = F.kl_div(F.log_softmax(last, 1), F.softmax(past, 1), reduction="batchmean")
     assert found.kl == pytest.approx(float(kl), rel=1e-3)
+    views = list(_streams(run).train.epoch(2))
+    with torch.inference_mode():
+        seen: list[Inputs] = [batch.inputs for batch in views]
+        logits = torch.cat([_network(run, 2)(inputs) for inputs in seen])
+    expected = classification_metrics(logits, torch.cat([batch.labels for batch in views]))
+    assert found.train is not None
+    assert found.train.entropy == pytest.approx(expected.entropy, rel=1e-3)
+    assert found.train.top1 == pytest.approx(expected.top1, abs=1.0)
 
 
 def test_the_mean_is_that_of_the_logits() -> None:

@@ -32,6 +32,7 @@ from kdlsr.data.texts import Texts
 from kdlsr.data.token_samples import TokenSamples
 from kdlsr.models import models
 from kdlsr.runs import teaching
+from kdlsr.runs.confidence import read_confidence
 from kdlsr.runs.execute import checkpoint_of, complete_run, store_of
 from kdlsr.runs.plan import Run, plan_run
 from kdlsr.runs.session import Session
@@ -287,6 +288,25 @@ def test_one_pass_of_a_teacher_serves_every_epoch_seed_tau_and_batch_size(
     assert len(built) == 1
     assert any("its outputs on all epochs are stored" in line for line in watcher.lines)
     assert [s.path for s in list_outputs(tmp_path / "outputs" / FOLDER)] == [store.path]
+
+
+def test_what_texts_are_like_on_train_is_the_same_for_views_and_samples(plan: Planned) -> None:
+    """Nothing varies: a teacher says the same after every epoch, and views are the samples."""
+    run = plan(*KD, "train_metrics=true", "dataset.val_fraction=0.25")
+    complete_run(run, Session())
+    folder = store_of(run.config).run(run.run_id)
+    first, last = folder.history()
+    result = folder.result()
+    assert result is not None
+    assert result.teacher is not None
+    assert first.teacher == last.teacher == result.teacher.train
+    assert result.train is not None
+    assert last.train_views == result.train_views
+    assert result.train_views is not None
+    assert result.train.nll == pytest.approx(result.train_views.nll, rel=1e-5)
+    confidence = read_confidence(folder, result)
+    assert confidence is not None
+    assert confidence.temperature is not None
 
 
 def test_stored_and_live_teachers_give_the_same_bits(plan: Planned, tmp_path: Path) -> None:
