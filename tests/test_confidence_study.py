@@ -20,6 +20,7 @@ from kdlsr.reporting.studies.confidence.section import section
 from kdlsr.reporting.studies.confidence.values import Move, Regime
 from kdlsr.reporting.summary import CellSummary, RunSummary
 from kdlsr.runs.card import TeacherOnCard
+from kdlsr.runs.confidence import NO_SPLIT
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import AtEpoch, RunResult, TeacherFigures
 from kdlsr.training.record import EpochRecord
@@ -301,6 +302,21 @@ def test_figures_of_logits_are_scaled_and_bins_hold_the_samples_of_all_seeds(
     assert kd.moves["entropy"].verdict == "raises"
     assert erm.figures["temperature"].mean > kd.figures["temperature"].mean
     assert abs(kd.moves["scaled_entropy"].mean) < 0.2 * kd.moves["entropy"].mean
+
+
+def test_why_nothing_is_scaled_is_said_once_for_all_runs(stored: list[CellSummary]) -> None:
+    def without(run: RunSummary) -> RunSummary:
+        assert run.result is not None
+        files = {k: v for k, v in run.result.files.items() if k != "val_logits.npz"}
+        return replace(run, result=replace(run.result, files=files))
+
+    cells = [replace(c, runs=tuple(map(without, c.runs))) for c in stored]
+    found = study_confidence(cells)
+    assert [n for n in found.notes if "Temperature" in n] == [
+        f"Temperature scaling, 6 of 6 runs: {NO_SPLIT}."
+    ]
+    assert "scaled_entropy" not in found.regimes[1].moves
+    assert "After temperature scaling" not in [t.title for t in section(found).tables]
 
 
 def test_the_section_says_it_in_words_and_draws_what_there_is(stored: list[CellSummary]) -> None:

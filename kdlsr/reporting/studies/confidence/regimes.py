@@ -5,6 +5,7 @@ the logits that are kept are the last epoch's.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -263,10 +264,10 @@ def _pooled(
 
 
 def _notes(cells: Iterable[CellSummary], *, has_rules: bool) -> list[str]:
-    runs = [run for cell in cells for run in cell.complete]
+    found = {run.run_id: run.confidence for cell in cells for run in cell.complete}
+    why = Counter(one.why_not for one in found.values() if one and one.why_not)
     remarks = (
-        f"Temperature scaling, {run.run_id}: {run.confidence.why_not}."
-        for run in runs
-        if run.confidence and run.confidence.why_not
+        f"Temperature scaling, {n} of {formatting.plural(len(found), 'run')}: {reason}."
+        for reason, n in why.items()
     )
-    return [*([] if has_rules else [NOT_TESTED]), *dict.fromkeys(remarks)]
+    return [*([] if has_rules else [NOT_TESTED]), *remarks]
