@@ -105,7 +105,8 @@ def test_a_run_writes_all_its_files(train: Command, tmp_path: Path) -> None:
     assert set(result["protocols"]) == {"last", "best_test", "best_val"}
     measures = {"top1", "top5", "nll", "ece", "brier", "entropy", "confidence"}
     assert set(result["protocols"]["last"]["test"]) == measures
-    assert set(result["teacher"]) == {"run_id", "epoch", "top1", "agreement", "kl"}
+    figures = {"top1", "agreement", "kl", "correlation", "train"}
+    assert set(result["teacher"]) == {"run_id", "epoch", *figures}
     logits = np.load(run / "test_logits.npz")
     accuracy = 100 * (logits["logits"].argmax(1) == logits["labels"]).mean()
     assert result["protocols"]["last"]["test"]["top1"] == pytest.approx(accuracy)
