@@ -296,7 +296,7 @@ def test_eps_slip_is_on_one_batch_normalisation_per_block_and_only_if_asked_for(
 def test_plain_cnn_and_networks_of_texts_alone_have_recipes_of_their_own() -> None:
     tuned, drawn = (Recipe("adamw", lr=rate, weight_decay=0.01) for rate in (5e-5, 5e-4))
     own = {"plain_cnn": Recipe("adam", lr=1e-3, weight_decay=0.0), "tiny_bert": drawn}
-    own |= dict.fromkeys(("bert_base", "distilbert", "hf"), tuned)
+    own |= dict.fromkeys(("bert_base", "distilbert", "hf", "minilm"), tuned)
     recipes = {name: models.get(name).recipe for name in models.names()}
     assert {name: recipe for name, recipe in recipes.items() if recipe != Recipe()} == own
 

@@ -1,8 +1,9 @@
 """BANKING77 (Casanueva et al. 2020): queries to a bank, of 77 intents. CC BY 4.0."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from kdlsr.config import UserError
+from kdlsr.config import AtLeast, UserError
 from kdlsr.data.dataset import data_dir, datasets
 from kdlsr.data.text_dataset import TextDataset, TextSplits
 from kdlsr.data.text_folder import TextFolder
@@ -16,6 +17,8 @@ class Banking77(TextDataset):
     They lie in github.com/PolyAI-LDN/task-specific-datasets, `banking_data/`. Without `root` they
     are looked for in `<data dir>/banking77`.
     """
+
+    max_length: Annotated[int, AtLeast(8)] = 64
 
     def read(self) -> TextSplits:
         folder = data_dir() / "banking77" if self.root is None else self.folder

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from kdlsr.config import UserError
+from kdlsr.config import AtLeast, UserError
 from kdlsr.data.dataset import data_dir, datasets
 from kdlsr.data.text_dataset import TextDataset, TextSplits
 from kdlsr.data.text_table import read_text
@@ -26,6 +26,8 @@ class Clinc150(TextDataset):
     `<data dir>/clinc150`. Its 3,000 queries for validation are not used (`val_fraction` holds
     some out of training), nor are those out of scope, which have none of the 150 intents.
     """
+
+    max_length: Annotated[int, AtLeast(8)] = 64
 
     def read(self) -> TextSplits:
         folder = data_dir() / "clinc150" if self.root is None else self.folder

@@ -21,6 +21,7 @@ WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 WANTED = (CONFIG, WEIGHTS, SHARDS, "model-*.safetensors", TOKENIZER, VOCABULARY, TOKENIZER_CONFIG)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.h5", "*.msgpack")
+PACKAGE = "package:"
 _NAME_ON_HUB = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -35,18 +36,38 @@ def check_extra() -> None:
             raise UserError(f"{package} is not installed; pip install 'kdlsr[text]'")
 
 
+def place_of(path: str, where: str) -> Path:
+    """Returns where a file or folder lies that a config names, whether it is there or not.
+
+    Args:
+        path: of this machine, or `package:NAME/BELOW`: within an installed Python package.
+        where: the config key that named it.
+
+    Raises:
+        UserError: no such package is installed.
+    """
+    if not path.startswith(PACKAGE):
+        return relative_to_here(path)
+    name, _, below = path.removeprefix(PACKAGE).partition("/")
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    places = found and found.submodule_search_locations
+    if not places:
+        raise UserError(f"{where}={path}: no Python package {name} is installed")
+    return Path(next(iter(places)), below)
+
+
 def pretrained_folder(path: str) -> Path:
     """Returns the folder that holds a network's files.
 
     Args:
-        path: a folder, or a name on the Hub (`google-bert/bert-base-uncased`), which is
-            downloaded the first time.
+        path: a folder, one of an installed package (`place_of`), or a name on the Hub
+            (`google-bert/bert-base-uncased`), which is downloaded the first time.
 
     Raises:
         UserError: neither; no config, or no weights that are safe to read.
     """
     check_extra()
-    folder = relative_to_here(path)
+    folder = place_of(path, "model.path")
     if not folder.is_dir():
         folder = _from_hub(path, folder)
     if not (folder / CONFIG).is_file():

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from kdlsr.config import UserError
-from kdlsr.config.compose import relative_to_here
 from kdlsr.config.encoding import Encoder, Tokens
 from kdlsr.models.pretrained import (
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCABULARY,
     check_extra,
+    place_of,
     read_object,
 )
 
@@ -111,7 +111,8 @@ def read_encoder(path: str, where: str, *, types: bool, padding: int | None = No
     """Reads a tokenizer.
 
     Args:
-        path: a tokenizer.json, a vocab.txt of BERT's, or a folder that has one of them.
+        path: a tokenizer.json, a vocab.txt of BERT's, or a folder that has one of them; perhaps
+            in an installed package (`place_of`).
         where: the config key that named it, for messages: `model.tokenizer`.
         types: whether the network is told which sentence of a pair each token is of.
         padding: the token that pads; None: the one that is called so.
@@ -120,7 +121,7 @@ def read_encoder(path: str, where: str, *, types: bool, padding: int | None = No
         UserError: there is none, or it cannot be read.
     """
     check_extra()
-    file = _tokenizer_file(relative_to_here(path), f"{where}={path}")
+    file = _tokenizer_file(place_of(path, where), f"{where}={path}")
     tokenizer, identity = _read_once(file, file.stat().st_mtime_ns, f"{where}={path}")
     if padding is None:
         known = (tokenizer.token_to_id(token) for token in PADDING_TOKENS)

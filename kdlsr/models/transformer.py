@@ -91,7 +91,7 @@ def hf(
     return TextNetwork(network, config.model_type in ENCODERS)
 
 
-for _name in ("bert_base", "distilbert"):  # their config files say where the weights are
+for _name in ("bert_base", "distilbert", "minilm"):  # their config files say where the weights are
     register(
         _name,
         recipe=FINE_TUNED,

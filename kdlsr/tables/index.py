@@ -6,6 +6,7 @@ is `estimate`'s to say. Nothing here starts a run.
 `python -m kdlsr.tables.index` brings experiments/README.md up to date.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,16 +42,17 @@ class IndexRow:
 
     Attributes:
         name, shows: the table's.
-        runs: at the table's own profile with `SEEDS` seeds, all forms and controls.
-        teachers: how many of them only teach.
+        runs: at the table's own profile with `SEEDS` seeds, all forms and controls; None where it
+            cannot be planned without its data, which is not here.
+        teachers: how many of them only teach; None likewise.
         hours: estimated GPU hours; None where a network's MACs are not known.
         run_at: the table's.
     """
 
     name: str
     shows: str
-    runs: int
-    teachers: int
+    runs: int | None
+    teachers: int | None
     hours: float | None
     run_at: Mapping[str, str]
 
@@ -58,8 +60,9 @@ class IndexRow:
 def index_rows(tables: Sequence[Table]) -> list[IndexRow]:
     """Returns a row per table and one for all of the papers' tables, whose runs are shared."""
     costs = {table.name: _costs(table) for table in tables}
-    rows = [_row(t.name, t.shows, costs[t.name].values(), t.run_at) for t in tables]
-    papers = [costs[table.name] for table in tables if table.profile == "paper"]
+    rows = [_row_of(table, costs[table.name]) for table in tables]
+    at_paper = (costs[table.name] for table in tables if table.profile == "paper")
+    papers = [found for found in at_paper if found is not None]
     if len(papers) < 2:
         return rows
     together: dict[str, Cost] = {}
@@ -70,10 +73,24 @@ def index_rows(tables: Sequence[Table]) -> list[IndexRow]:
     return [*rows, _row("together", "profile=paper: each run once", together.values(), {})]
 
 
-def _costs(table: Table) -> dict[str, Cost]:
-    """Plans a table with one seed, and returns what each of its runs costs, by run_id."""
+def _row_of(table: Table, costs: Mapping[str, Cost] | None) -> IndexRow:
+    if costs is None:
+        return IndexRow(table.name, table.shows, None, None, None, table.run_at)
+    return _row(table.name, table.shows, costs.values(), table.run_at)
+
+
+def _costs(table: Table) -> dict[str, Cost] | None:
+    """Plans a table with one seed, and returns what each of its runs costs, by run_id.
+
+    None where the files of its data set or networks, of which runs are made, are not here.
+    """
     setting = read_setting(table.setting)
-    plan = plan_tables([table], Request(profile_named(table.profile), seeds=(0,)))
+    request = Request(profile_named(table.profile), seeds=(0,))
+    try:
+        plan = plan_tables([table], request)
+    except UserError:
+        plan_tables([table], dataclasses.replace(request, profile=profile_named("smoke")))
+        return None
     return {job.run.run_id: (job, gpu_hours(job, setting)) for job in plan.jobs}
 
 
@@ -141,9 +158,14 @@ def render_index(rows: Sequence[IndexRow]) -> str:
     for row in rows:
         name = f"`{row.name}`" if row.name in table_names() else row.name
         run_at = "; ".join(f"{profile}: {where}" for profile, where in row.run_at.items())
-        cells = (name, row.shows, f"{row.runs:,}", f"{row.teachers:,}", _hours(row), run_at or "-")
+        counts = _count(row.runs), _count(row.teachers)
+        cells = (name, row.shows, *counts, _hours(row), run_at or "-")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _count(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 def _hours(row: IndexRow) -> str:
@@ -168,10 +190,12 @@ def print_index(console: "Console", tables: Sequence[Table] | None = None) -> No
     grid.add_column("run at", overflow="fold", max_width=10)
     for row in rows:
         run_at = ", ".join(row.run_at) or "-"
-        grid.add_row(row.name, row.shows, f"{row.runs}", f"{row.teachers}", _hours(row), run_at)
+        counts = _count(row.runs), _count(row.teachers)
+        grid.add_row(row.name, row.shows, *counts, _hours(row), run_at)
     console.print(grid, markup=False)
     console.print(
-        f"Runs: all forms and controls, {SEEDS} seeds, at each table's own profile. GPU hours [D]: "
+        f"Runs: all forms and controls, {SEEDS} seeds, at each table's own profile; - where they "
+        "cannot be counted without the data set's files. GPU hours [D]: "
         f"from the networks' arithmetic at an assumed {SUSTAINED / 1e12:g} TFLOP/s, teachers "
         "answering live; - where that is not known."
     )

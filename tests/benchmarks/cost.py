@@ -35,7 +35,8 @@ from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
 from kdlsr.tables.plan import Request
 from kdlsr.tables.planning import plan_tables
-from kdlsr.tables.schema import Cell, Profile, Table
+from kdlsr.tables.schema import Cell, Table
+from kdlsr.tables.setting import Profile
 from kdlsr.training.fit import Task, fit, train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
