@@ -220,6 +220,10 @@ def _lose_all_lines(folder: Path) -> None:
     (folder / "metrics.jsonl").unlink()
 
 
+def _delete_result(folder: Path) -> None:
+    (folder / "result.json").unlink()
+
+
 def _empty_result(folder: Path) -> None:
     (folder / "result.json").write_bytes(b"")
 
@@ -236,7 +240,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "alter", [_edit_top1, _lose_a_line, _lose_all_lines, _empty_result, _exchange_result]
+    "alter",
+    [_edit_top1, _lose_a_line, _lose_all_lines, _delete_result, _empty_result, _exchange_result],
 )
 def test_a_result_that_cannot_be_believed_does_not_count_and_is_made_again(
     plan: Any, tmp_path: Path, trained: Path, alter: Callable[[Path], None]

@@ -75,6 +75,17 @@ def test_a_damaged_checkpoint_is_detected(tmp_path: Path, damage: object) -> Non
         read_checkpoint(path, "a-run")
 
 
+def test_a_checksum_that_the_disk_refuses_is_not_called_missing(tmp_path: Path) -> None:
+    path = checkpoint_path(tmp_path, 1)
+    write_checkpoint(path, STATE)
+    _lose_checksum(path)
+    with pytest.raises(DamagedCheckpoint, match="or its checksum is missing"):
+        read_checkpoint(path, "a-run")
+    path.with_name(f"{path.name}.sha256").mkdir()
+    with pytest.raises(DamagedCheckpoint, match=r"epoch-0001.pt.sha256 cannot be read: Is a dir"):
+        read_checkpoint(path, "a-run")
+
+
 def test_another_runs_checkpoint_is_not_read(tmp_path: Path) -> None:
     path = checkpoint_path(tmp_path, 1)
     write_checkpoint(path, STATE)

@@ -12,6 +12,7 @@ from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_config
+from kdlsr.reporting.table_report import report_table
 from kdlsr.runs.execute import store_of
 from kdlsr.runs.executors import Crash, Job, JobFunction
 from kdlsr.runs.plan import plan_run
@@ -284,6 +285,28 @@ def test_a_teacher_is_not_needed_once_all_its_students_are_complete(planned: Any
             _complete(job)
     teacher = next(job for job in plan.jobs if job.only_teaches)
     assert states(plan)[teacher.run.run_id] == "not needed"
+
+
+@pytest.mark.parametrize("how", ["emptied", "deleted"])
+def test_a_teachers_result_that_cannot_be_believed_is_named_once_and_students_count(
+    planned: Any, how: str
+) -> None:
+    plan = planned(KD)
+    for job in plan.jobs:
+        _complete(job)
+    teacher = next(job.run for job in plan.jobs if job.only_teaches)
+    path = store_of(teacher.config).run(teacher.run_id).path / "result.json"
+    (table,) = plan.tables
+    before = report_table(table, states(plan), None, "a command")
+    if how == "emptied":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+    after = report_table(table, states(plan), None, "a command")
+    (told,) = {*after.caveats} - {*before.caveats}
+    assert told.startswith("Of a teacher: ")
+    assert str(path) in told
+    assert after.cells == before.cells
 
 
 class _Executor:

@@ -1,6 +1,6 @@
 """The report of a table: its planned cells, with what their runs gave."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import cast
 
@@ -9,7 +9,7 @@ from kdlsr.reporting.studies import Studied, study_all
 from kdlsr.reporting.summarise import summarise
 from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
-from kdlsr.runs.plan import card_of, resolved_config
+from kdlsr.runs.plan import Run, card_of, resolved_config
 from kdlsr.tables.plan import JobState, PlacedCell, PlannedCell, PlannedTable
 from kdlsr.tables.schema import Paper
 
@@ -38,7 +38,7 @@ def report_table(
     n = len(planned.request.seeds)
     studied = study_all(Studied(found.cells, found.protocol, table))
     return Report(
-        **vars(found),
+        **vars(found) | {"caveats": (*found.caveats, *_faults_of_teachers(runs))},
         name=planned.report_name,
         title=table.title,
         first_line=f"Profile {profile.name} ({data}; n = {n}): {profile.means}.",
@@ -52,6 +52,22 @@ def report_table(
         hand_made=vars(table.hand_made) if table.hand_made else None,
         studies=studied,
     )
+
+
+def _faults_of_teachers(runs: Iterable[Run]) -> list[str]:
+    """Returns a line on each teacher whose files cannot be believed; one that teaches twice, once.
+
+    A student that is complete counts all the same: what it learnt from was whole.
+    """
+    teachers = {t.run_id: t for run in runs for t in _teachers_of(run)}
+    readings = (store_of(t.config).run(run_id).read() for run_id, t in teachers.items())
+    return [f"Of a teacher: {reading.fault}" for reading in readings if reading.fault]
+
+
+def _teachers_of(run: Run) -> Iterator[Run]:
+    while run.teacher_run is not None:
+        run = run.teacher_run
+        yield run
 
 
 def _cell(cell: PlannedCell, states: Mapping[str, JobState], paper_runs: int | None) -> Cell:

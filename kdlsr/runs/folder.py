@@ -91,7 +91,8 @@ class RunFolder:
         try:
             values = read_json(path)
             if values is None:
-                return Reading("incomplete" if self.path.exists() else "not started")
+                status: Status = "incomplete" if self.path.exists() else "not started"
+                return Reading(status, fault=self._lost_result())
             result = _typed(path, lambda: RunResult.from_json(unsealed(values)))
             self._check(result)
             _check_seal(path, values)
@@ -100,6 +101,16 @@ class RunFolder:
         except DamagedFile as error:
             return Reading("incomplete", fault=str(error))
         return Reading(result.status, result)
+
+    def _lost_result(self) -> str | None:
+        """Returns that a run has all its epochs and no result; None where epochs are missing.
+
+        So it is for a moment, or where it was killed in that, or where its result was removed.
+        """
+        card = self.card()
+        if card is None or self.epochs() < card.config["schedule"]["epochs"]:
+            return None
+        return f"{self.path / 'result.json'} is missing, although all epochs are there"
 
     def _check(self, result: RunResult) -> None:
         """Holds a result against whose it should be, and against the last line of metrics.jsonl."""

@@ -74,12 +74,17 @@ def checkpoint_digest(path: Path) -> str:
     """Returns the SHA-256 that stands beside a checkpoint, whose own bytes are not read.
 
     Raises:
-        DamagedCheckpoint: it has none.
+        DamagedCheckpoint: it has none, or one that cannot be read.
     """
     try:
         return _checksum_path(path).read_text().split()[0]
-    except (OSError, ValueError, IndexError) as error:
+    except FileNotFoundError as error:
         raise DamagedCheckpoint(f"{path} or its checksum is missing") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise DamagedCheckpoint(f"{_checksum_path(path)} cannot be read: {reason}") from error
+    except (ValueError, IndexError) as error:
+        raise DamagedCheckpoint(f"{_checksum_path(path)} holds no checksum") from error
 
 
 def checkpoint_epochs(folder: Path) -> list[int]:
