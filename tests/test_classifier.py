@@ -10,7 +10,7 @@ from kdlsr.config.inputs import ImageSpec
 from kdlsr.models import build_model, models
 from kdlsr.models.classifier import Classifier, PointwiseClassifier, with_classifier
 
-NETWORKS = [name for name in models.names() if name != "timm"]
+NETWORKS = [n for n in models.names() if n != "timm" and models.get(n).takes == (ImageSpec,)]
 
 
 def _network(name: str) -> nn.Module:

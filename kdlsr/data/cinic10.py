@@ -22,6 +22,7 @@ from kdlsr.data.images import Images
 from kdlsr.data.listing import Files, Passed, Tree, counted
 from kdlsr.data.official_tree import is_official, unpack_official
 from kdlsr.data.scan import inspect
+from kdlsr.files import write_whole
 from kdlsr.files.download import Archive, Progress, fetch
 
 FOLDER = "CINIC-10"
@@ -114,7 +115,7 @@ def _unpack(archive: Path, root: Path, progress: Progress) -> None:
                 content = tar.extractfile(member) if member.isfile() else None
                 if content is not None and len(place) == 3 and place[0] in SPLITS:
                     folder.joinpath(*place[:2]).mkdir(parents=True, exist_ok=True)
-                    folder.joinpath(*place).write_bytes(content.read())
+                    write_whole(folder.joinpath(*place), content.read(), sync=False)
                 progress(f"unpack {archive.name}", done, 3 * SPLIT_SIZE)
 
     def trees(folder: Path) -> list[Tree]:
