@@ -309,6 +309,38 @@ def test_a_teachers_result_that_cannot_be_believed_is_named_once_and_students_co
     assert after.cells == before.cells
 
 
+OWN_SIZE = """
+profiles:
+  smoke:
+    overrides: [dataset=digits, schedule=quick, schedule.epochs=3]
+    networks: {NAME: {label: narrow, overrides: [model=resnet8, model.width=2], batch_size: 16}}
+"""
+
+
+def test_a_setting_says_itself_what_a_profile_means_for_it(write: Any, tmp_path: Path) -> None:
+    table = write([KD, LSR])
+    (tmp_path / "setting.yaml").write_text(SETTING + OWN_SIZE.replace("NAME", "large"))
+    request = Request(_shipped_profile("smoke"), seeds=(0,))
+    plan = plan_tables([read_table(table)], request)
+    runs = [job.run.config for job in plan.jobs]
+    found = {(run.model.options["width"], run.schedule.batch_size) for run in runs}
+    assert found == {(4, 64), (2, 16)}  # one network is itself, one is stood in for
+    assert {run.schedule.epochs for run in runs} == {3}
+    teacher = next(job.run.config for job in plan.jobs if job.only_teaches)
+    assert teacher.model.options["width"] == 2
+    (planned,) = plan.tables
+    assert {cell.row for cell in planned.cells if cell.kind == "baseline"} == {"small"}
+
+
+def test_a_stand_in_for_no_network_of_a_setting_is_told_in_a_line(
+    write: Any, tmp_path: Path
+) -> None:
+    table = write([KD])
+    (tmp_path / "setting.yaml").write_text(SETTING + OWN_SIZE.replace("NAME", "lage"))
+    with pytest.raises(UserError, match=r"profiles.smoke: lage is no network of the setting"):
+        read_table(table)
+
+
 class _Executor:
     """Says what it was given, and ends each job as it is told to."""
 
