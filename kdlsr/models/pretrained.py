@@ -52,7 +52,9 @@ def place_of(path: str, where: str) -> Path:
     found = importlib.util.find_spec(name) if name.isidentifier() else None
     places = found and found.submodule_search_locations
     if not places:
-        raise UserError(f"{where}={path}: no Python package {name} is installed")
+        raise UserError(
+            f"{where}={path}: no Python package {name} is installed; pip install {name}"
+        )
     return Path(next(iter(places)), below)
 
 
