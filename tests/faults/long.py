@@ -2,7 +2,7 @@
 
 Prints what it is at, logs each trial that found something, and writes the table of
 all faults to `--table`. Exits with 1 if anything was found. `--every 10` takes one place of
-ten; `--only stopped` one kind of fault. Takes about an hour on two cores.
+ten; `--only stopped` one kind of fault. Takes hours on two cores.
 """
 
 import argparse
