@@ -1,6 +1,7 @@
 """`-m`: what a sweep stands for, planned before anything starts; and what is printed to copy."""
 
 import errno
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -146,6 +147,8 @@ def test_files_that_cannot_grow_are_named_in_the_summary_of_a_sweep(
     tmp_path: Path, kilobytes: int
 ) -> None:
     """A limit on the size of files stands in for a full disk: it refuses every larger write."""
+    if not kilobytes and importlib.util.find_spec("dill"):
+        pytest.skip("torch imports dill where it is installed, which begins with a temporary file")
     small = [*TINY, "dataset.subset=64", "schedule.epochs=1", "seed=0,1"]
     command = shlex.join([*train_command("-m", *small)])
     done = subprocess.run(
