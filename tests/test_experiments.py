@@ -47,11 +47,6 @@ def planned(*numbers: int) -> Plan:
     return plan_tables(tables, Request(profile_named("paper"), seeds=(0,)))
 
 
-@functools.cache
-def rows_of_all() -> tuple[IndexRow, ...]:
-    return tuple(index_rows([read_table(name) for name in NAMES]))
-
-
 def cell_of(number: int, row: str, column: str, name: str) -> PlannedCell:
     """The one planned cell at a place of the paper's grid, in one form."""
     (table,) = planned(number).tables
@@ -404,7 +399,7 @@ def test_smoke_maps_rows_by_role_and_runs_equal_ones_once() -> None:
 
 def test_the_committed_index_is_what_the_files_make() -> None:
     text = (EXPERIMENTS / "README.md").read_text()
-    fresh = updated(text, rows_of_all())
+    fresh = updated(text, index_rows([read_table(name) for name in NAMES]))
     assert text == fresh, "renew it: python -m kdlsr.tables.index"
 
 
@@ -434,15 +429,15 @@ def test_hours_follow_from_the_arithmetic() -> None:
 
 
 def test_unknown_hours_are_not_guessed() -> None:
-    by_name = {row.name: row for row in rows_of_all()}
+    rows = index_rows([read_table(name) for name in ("quickstart", "yuan2020/figure3")])
+    by_name = {row.name: row for row in rows}
     assert by_name["quickstart"].hours is None
     assert by_name["yuan2020/figure3"].runs == 0
     assert "| - |" in render_index([by_name["quickstart"]])
 
 
 def test_together_the_papers_tables_need_fewer_runs_than_apart() -> None:
-    *apart, together = rows_of_all()
-    paper = [row for row in apart if read_table(row.name).profile == "paper"]
+    *paper, together = index_rows([read_table(f"yuan2020/table{n}") for n in (1, 4, 5, 9)])
     assert together.runs is not None
     assert together.runs < sum(row.runs or 0 for row in paper)
     assert together.hours is not None
