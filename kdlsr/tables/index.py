@@ -6,7 +6,6 @@ is `estimate`'s to say. Nothing here starts a run.
 `python -m kdlsr.tables.index` brings experiments/README.md up to date.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,14 +81,14 @@ def _row_of(table: Table, costs: Mapping[str, Cost] | None) -> IndexRow:
 def _costs(table: Table) -> dict[str, Cost] | None:
     """Plans a table with one seed, and returns what each of its runs costs, by run_id.
 
-    None where the files of its data set or networks, of which runs are made, are not here.
+    None where a setting says itself what profiles mean: its data and networks are files, which an
+    index neither asks for nor downloads. Its cells are planned tiny all the same.
     """
     setting = read_setting(table.setting)
-    request = Request(profile_named(table.profile), seeds=(0,))
-    try:
-        plan = plan_tables([table], request)
-    except UserError:
-        plan_tables([table], dataclasses.replace(request, profile=profile_named("smoke")))
+    is_of_files = bool(setting.profiles) and table.profile != "smoke"
+    profile = profile_named("smoke" if is_of_files else table.profile)
+    plan = plan_tables([table], Request(profile, seeds=(0,)))
+    if is_of_files:
         return None
     return {job.run.run_id: (job, gpu_hours(job, setting)) for job in plan.jobs}
 
