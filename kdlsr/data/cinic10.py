@@ -14,16 +14,12 @@ import numpy as np
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.cifar import CIFAR10_CLASSES
 from kdlsr.data.class_folders import classes_of_splits, files_of_classes
-from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
-from kdlsr.data.decoded import load_decoded
-from kdlsr.data.image_files import IMAGES, ImageDecoding
-from kdlsr.data.image_folder import one_size
-from kdlsr.data.images import Images
-from kdlsr.data.listing import Files, Passed, Tree, counted
-from kdlsr.data.official_tree import is_official, unpack_official
-from kdlsr.data.scan import inspect
+from kdlsr.data.dataset import Facts, datasets
+from kdlsr.data.image_files import IMAGES
+from kdlsr.data.listing import Files, Passed, Tree
+from kdlsr.data.official_tree import OfficialTree, unpack_official
 from kdlsr.files import write_whole
-from kdlsr.files.download import Archive, Progress, fetch
+from kdlsr.files.download import Archive, Progress
 
 FOLDER = "CINIC-10"
 SPLITS = ("train", "valid", "test")
@@ -39,7 +35,7 @@ ARCHIVE = Archive(
 
 @datasets.register("cinic10")
 @dataclass(frozen=True, kw_only=True)
-class Cinic10(Dataset):
+class Cinic10(OfficialTree):
     """Read from `<root>/CINIC-10`, which is downloaded and unpacked if need be, or from `root`.
 
     Each split is a folder of the classes' folders, as `image_folder` reads one; a tree with fewer
@@ -48,46 +44,31 @@ class Cinic10(Dataset):
     Attributes:
         join_valid: train on train and valid together (180,000 images), as some do; otherwise
             valid is left out. Held-out images for validation are `val_fraction`'s either way.
-        skip_unreadable: as of `image_folder`.
     """
 
     join_valid: bool = False
-    skip_unreadable: bool = False
-
-    def facts(self) -> Facts:
-        root = self._root()
-        if not root.is_dir():
-            train = SPLIT_SIZE * (2 if self.join_valid else 1)
-            names = CIFAR10_CLASSES
-            return Facts(SPEC, len(names), self._official, names, train, SPLIT_SIZE, ())
-        tree, spec, fingerprint = self._inspected(quiet)
-        counts = len(tree.train.paths), len(tree.test.paths), counted(tree.passed)
-        return Facts(spec, len(tree.class_names), fingerprint, tree.class_names, *counts)
-
-    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
-        root = self._root()
-        if not root.is_dir():
-            _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
-        tree, spec, fingerprint = self._inspected(progress)
-        return load_decoded(tree, fingerprint, ImageDecoding(spec), progress)
 
     @property
-    def _official(self) -> str:
-        return ARCHIVE.checksum + ("+valid" if self.join_valid else "")
+    def archive(self) -> Archive:
+        return ARCHIVE
 
-    def _inspected(self, progress: Progress) -> tuple[Tree, ImageSpec, str]:
-        """Returns what is read, what its images are (RGB, whatever some are), the fingerprint."""
-        root = self._root()
-        tree = _tree(root, join_valid=self.join_valid, skip_unreadable=self.skip_unreadable)
-        found = inspect(tree, progress)
-        spec = ImageSpec(*one_size(found), 3)
-        official = is_official(root, ARCHIVE, found.fingerprint)
-        fingerprint = self._official if official else found.fingerprint
-        return tree.sifted(found.strays), spec, fingerprint
+    @property
+    def published(self) -> Facts:
+        fingerprint = ARCHIVE.checksum + ("+valid" if self.join_valid else "")
+        train = SPLIT_SIZE * (2 if self.join_valid else 1)
+        names = CIFAR10_CLASSES
+        return Facts(SPEC, len(names), fingerprint, names, train, SPLIT_SIZE, ())
 
-    def _root(self) -> Path:
+    @property
+    def tree_folder(self) -> Path:
         given = self.folder
         return given if (given / "train").is_dir() else given / FOLDER
+
+    def read_tree(self, root: Path) -> Tree:
+        return _tree(root, join_valid=self.join_valid, skip_unreadable=self.skip_unreadable)
+
+    def unpack(self, archive: Path, root: Path, progress: Progress) -> None:
+        _unpack(archive, root, progress)
 
 
 def _tree(root: Path, *, join_valid: bool, skip_unreadable: bool = False) -> Tree:

@@ -12,15 +12,12 @@ import numpy as np
 
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.data.dataset import Dataset, Facts, datasets, quiet
-from kdlsr.data.decoded import load_decoded
-from kdlsr.data.image_files import IMAGES, ImageDecoding
-from kdlsr.data.image_folder import one_size
-from kdlsr.data.images import Images
-from kdlsr.data.listing import Files, Passed, Tree, counted, listed
-from kdlsr.data.official_tree import is_official, unpack_official
-from kdlsr.data.scan import inspect, read_bytes
-from kdlsr.files.download import Archive, Progress, fetch
+from kdlsr.data.dataset import Facts, datasets
+from kdlsr.data.image_files import IMAGES
+from kdlsr.data.listing import Files, Passed, Tree, listed
+from kdlsr.data.official_tree import OfficialTree, unpack_official
+from kdlsr.data.scan import read_bytes
+from kdlsr.files.download import Archive, Progress
 
 FOLDER = "tiny-imagenet-200"
 VAL, ANNOTATIONS = "val/images", "val/val_annotations.txt"
@@ -63,48 +60,31 @@ OFFICIAL_CLASSES = tuple(
 
 @datasets.register("tiny_imagenet")
 @dataclass(frozen=True, kw_only=True)
-class TinyImageNet(Dataset):
+class TinyImageNet(OfficialTree):
     """Read from `<root>/tiny-imagenet-200`, which is downloaded and unpacked if need be.
 
-    What we unpacked from the official archive has the official fingerprint while it is unaltered;
-    any other tree is fingerprinted by its content. The validation images may be sorted into
-    `val/<class>/` or `val/<class>/images/`, as many do.
-
-    Attributes:
-        skip_unreadable: as of `image_folder`.
+    The validation images may be sorted into `val/<class>/` or `val/<class>/images/`, as many do.
     """
 
-    skip_unreadable: bool = False
+    @property
+    def archive(self) -> Archive:
+        return ARCHIVE
 
-    def facts(self) -> Facts:
-        root = self._root()
-        if not root.is_dir():
-            names = OFFICIAL_CLASSES
-            return Facts(OFFICIAL, len(names), ARCHIVE.checksum, names, 100_000, 10_000, ())
-        tree, spec, fingerprint = self._inspected(quiet)
-        counts = len(tree.train.paths), len(tree.test.paths), counted(tree.passed)
-        return Facts(spec, len(tree.class_names), fingerprint, tree.class_names, *counts)
+    @property
+    def published(self) -> Facts:
+        names = OFFICIAL_CLASSES
+        return Facts(OFFICIAL, len(names), ARCHIVE.checksum, names, 100_000, 10_000, ())
 
-    def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
-        root = self._root()
-        if not root.is_dir():
-            _unpack(fetch(ARCHIVE, self.folder, progress), root, progress)
-        tree, spec, fingerprint = self._inspected(progress)
-        return load_decoded(tree, fingerprint, ImageDecoding(spec), progress)
-
-    def _inspected(self, progress: Progress) -> tuple[Tree, ImageSpec, str]:
-        """Returns what is read, what its images are, and the fingerprint."""
-        root = self._root()
-        tree = _tree(root, self.skip_unreadable)
-        found = inspect(tree, progress)
-        tree = tree.sifted(found.strays)
-        spec = ImageSpec(*one_size(found), 3)
-        official = is_official(root, ARCHIVE, found.fingerprint)
-        return tree, spec, ARCHIVE.checksum if official else found.fingerprint
-
-    def _root(self) -> Path:
+    @property
+    def tree_folder(self) -> Path:
         given = self.folder
         return given if (given / "wnids.txt").is_file() else given / FOLDER
+
+    def read_tree(self, root: Path) -> Tree:
+        return _tree(root, self.skip_unreadable)
+
+    def unpack(self, archive: Path, root: Path, progress: Progress) -> None:
+        _unpack(archive, root, progress)
 
 
 def _tree(root: Path, skip_unreadable: bool = False) -> Tree:

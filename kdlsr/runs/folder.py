@@ -91,8 +91,9 @@ class RunFolder:
         try:
             values = read_json(path)
             if values is None:
-                status: Status = "incomplete" if self.path.exists() else "not started"
-                return Reading(status, fault=self._lost_result())
+                if not self.path.exists():
+                    return Reading("not started")
+                return Reading("incomplete", fault=self._lost_result())
             result = _typed(path, lambda: RunResult.from_json(unsealed(values)))
             self._check(result)
             _check_seal(path, values)
