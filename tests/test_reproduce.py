@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import made_tables
 import processes
 import pytest
 from conftest import environment
@@ -16,28 +17,13 @@ from made_runs import written
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import RunResult
 
-SETTING = """
-source: a test
-overrides: [dataset=digits, dataset.subset=256, schedule=quick, schedule.epochs=2,
-            'schedule.milestones=[1]']
-classes: 10
-train_images: 256
-epochs: 2
-networks:
-  small: {overrides: [model=resnet8, model.width=4], role: weak, batch_size: 64}
-  large: {overrides: [model=resnet8, model.width=8], role: strong, batch_size: 64}
-"""
-TABLE = """
-title: A table of one's own
-source: a test
-shows: nothing
-setting: setting.yaml
-grade: P
-cells:
-  - {row: weak, column: KD, method: kd, network: small, teacher: large, tau: 4, alpha: 0.9,
-     paper: {accuracy: 50, deviation: 0.5}}
+SETTING = made_tables.setting(images=256, small=4, large=8)
+TABLE = (
+    made_tables.TABLE
+    + """
   - {row: weak, column: LSR, method: lsr, network: small, alpha: 0.1}
 """
+)
 FAILING = """
   - {row: doomed, column: LSR, method: lsr, network: large, alpha: 0.3,
      overrides: [schedule.lr=1.0e+30]}
@@ -51,8 +37,7 @@ def _command(*overrides: str) -> list[str]:
 
 def _folder(path: Path, table: str = TABLE) -> Path:
     path.mkdir()
-    (path / "setting.yaml").write_text(SETTING)
-    (path / "mine.yaml").write_text(table)
+    made_tables.write_table(path, SETTING, table)
     return path
 
 

@@ -14,31 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import made_tables
 from processes_with_faults import CHANGES, VISIBLE, Action, Change, Ended, Fault, Starter
 
 TINY = ("dataset=digits", "dataset.subset=100", "model=resnet8", "model.width=4")
 TINY += ("schedule=quick", "schedule.epochs=3", "precision=fp32", "threads=1")
-SETTING = """
-source: a test
-overrides: [dataset=digits, dataset.subset=100, schedule=quick, schedule.epochs=2,
-            'schedule.milestones=[1]']
-classes: 10
-train_images: 100
-epochs: 2
-networks:
-  small: {overrides: [model=resnet8, model.width=2], role: weak, batch_size: 64}
-  large: {overrides: [model=resnet8, model.width=4], role: strong, batch_size: 64}
-"""
-TABLE = """
-title: A table of one's own
-source: a test
-shows: nothing
-setting: setting.yaml
-grade: P
-cells:
-  - {row: weak, column: KD, method: kd, network: small, teacher: large, tau: 4, alpha: 0.9,
-     paper: {accuracy: 50, deviation: 0.5}}
-"""
+SETTING = made_tables.setting(images=100, small=2, large=4)
 TEACHES = "-s1000-"  # in the name of a run that only teaches
 PROMISED = ("metrics.jsonl", "test_logits.npz", "result.json")
 REPORTED = ("report.json", "table.csv", "table.md", "table.tex")
@@ -115,8 +96,7 @@ class Workshop:
         self._number += 1
         folder = self.folder / f"trial-{self._number:04d}"
         folder.mkdir(parents=True)
-        (folder / "setting.yaml").write_text(SETTING)
-        (folder / "mine.yaml").write_text(TABLE)
+        made_tables.write_table(folder, SETTING, made_tables.TABLE)
         return folder
 
     def undisturbed(self, scenario: Scenario) -> "Undisturbed":
