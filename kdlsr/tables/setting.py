@@ -58,11 +58,11 @@ class Size:
     """What a profile means for a setting that says so itself.
 
     Attributes:
-        overrides: data set and schedule, in place of the profile's.
+        overrides: data set and schedule, in place of the profile's; null: the setting's own.
         networks: what stands in for networks of the setting; the others are themselves.
     """
 
-    overrides: Overrides
+    overrides: Overrides | None = None
     networks: dict[str, StandIn] = field(default_factory=dict)
 
 
