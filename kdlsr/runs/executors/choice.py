@@ -47,18 +47,24 @@ def choose_executor(launcher: Mapping[str, object]) -> Executor:
     kind = settings.pop("kind", None)
     if kind not in KINDS:
         raise UserError(f"hydra/launcher: none of kdlsr's; known: {', '.join(KINDS)}")
-    package, extra = NEEDS.get(str(kind), (None, ""))
-    if package is not None and importlib.util.find_spec(package) is None:
-        raise UserError(f"hydra/launcher={kind}: not installed; pip install 'kdlsr[{extra}]'")
+    if kind == "basic":
+        if settings:
+            raise UserError(f"unknown key {WHERE}.{next(iter(settings))}; basic has no settings")
+        return InProcess()
+    # A setting that is not possible is told whether or not what it is for is installed.
     if kind == "ray":
-        return OnRay(build(RaySettings, settings, WHERE))
-    if kind == "submitit_local":
-        return LocalProcesses(build(LocalSettings, settings, WHERE))
-    if kind == "submitit_slurm":
-        chosen = build(SlurmSettings, settings, WHERE)
-        if shutil.which("srun") is None:
-            raise UserError(f"hydra/launcher={kind}: no srun here; +cluster=local needs no Slurm")
-        return SlurmArray(chosen)
-    if settings:
-        raise UserError(f"unknown key {WHERE}.{next(iter(settings))}; basic has no settings")
-    return InProcess()
+        executor: Executor = OnRay(build(RaySettings, settings, WHERE))
+    elif kind == "submitit_local":
+        executor = LocalProcesses(build(LocalSettings, settings, WHERE))
+    else:
+        executor = SlurmArray(build(SlurmSettings, settings, WHERE))
+    _check_installed(str(kind))
+    return executor
+
+
+def _check_installed(kind: str) -> None:
+    package, extra = NEEDS[kind]
+    if importlib.util.find_spec(package) is None:
+        raise UserError(f"hydra/launcher={kind}: not installed; pip install 'kdlsr[{extra}]'")
+    if kind == "submitit_slurm" and shutil.which("srun") is None:
+        raise UserError(f"hydra/launcher={kind}: no srun here; +cluster=local needs no Slurm")
