@@ -130,3 +130,17 @@ def test_the_optimiser_is_the_fused_one_on_the_gpu() -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert optimizer.param_groups[0]["fused"]
     assert not torch.equal(model.weight, before)
+
+
+def test_loss_terms_are_shown_once_they_have_arrived() -> None:
+    from kdlsr.training.term_log import TermLog
+
+    torch.empty(3, 1, pin_memory=True)  # the first allocation of its kind may wait for the device
+    log, ones = TermLog(3), torch.ones(3, device="cuda")
+    torch.cuda.synchronize()
+    torch.cuda._sleep(2_000_000_000)
+    for one in ones:
+        log.add({"total": one}, 5)
+    assert log.latest() == {}
+    torch.cuda.synchronize()
+    assert log.latest() == log.means() == {"total": 1.0}

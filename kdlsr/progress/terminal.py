@@ -14,7 +14,7 @@ from kdlsr.progress.watching import ReadTerms, WatchedRun
 from kdlsr.training.record import EpochRecord
 
 LINE_S = 2.0  # plain output: at most one line in so many seconds
-REFRESH_S = 0.5  # a display asks the device for its terms no more often
+REFRESH_S = 0.5  # a display is drawn anew no more often
 
 
 class TerminalWatcher:
@@ -109,7 +109,7 @@ class TerminalDisplay:
         if self._bar is None or now - self._last_shown < REFRESH_S:
             return
         self._last_shown = now
-        self._terms = terms()
+        self._terms = terms() or self._terms
         self._bar.show(self._epoch + share, self._describe())
 
     def epoch(self, record: EpochRecord) -> None:

@@ -12,7 +12,7 @@ from kdlsr.tracking import TrackedRun, Tracker, open_tracker
 from kdlsr.training.record import EpochRecord
 
 ReadTerms = Callable[[], Mapping[str, float]]
-"""Gives the loss terms so far; calling it waits for the device."""
+"""Gives the loss terms as far as they are known by now, without waiting; none at first."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The training loop: one epoch of steps, one evaluation, a record of both.
 
-No step waits for the device: loss terms are collected on it and read at the epoch's end
-(or when a progress display asks, at most a few times a second).
+No step waits for the device: loss terms are collected on it and read at the epoch's end;
+a progress display is shown what has arrived by then.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +13,12 @@ from torch import Tensor
 
 from kdlsr.config import RunFailed
 from kdlsr.data.stream import Batch, EvalStream, TrainStream
-from kdlsr.losses import Loss, Step, Terms
+from kdlsr.losses import Loss, Step
 from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import learning_rate
 from kdlsr.training.record import EpochRecord
+from kdlsr.training.term_log import TermLog
 
 
 class SoftTargets(Protocol):
@@ -46,7 +47,7 @@ class Observer(Protocol):
     """Sees training go by; may not change it."""
 
     def step(self, done: int, of: int, terms: Callable[[], Mapping[str, float]]) -> None:
-        """After a step; calling `terms` waits for the device."""
+        """After a step; calling `terms` gives what is known of them by now, and never waits."""
 
     def epoch(self, record: EpochRecord) -> None: ...
 
@@ -137,7 +138,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
     torch.manual_seed(_mix(task.init_seed, epoch))
     learner.model.train()
     steps, schedule = len(task.train), learner.schedule
-    log = _TermLog(steps)
+    log = TermLog(steps)
     for index, batch in enumerate(task.train.epoch(epoch)):
         learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, index, steps))
         soft_targets = task.teacher.logits(batch) if task.teacher else None
@@ -154,7 +155,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
         terms = task.loss.untaught(step) if is_untaught else task.loss(step)
         learner.update(terms["total"])
         log.add(terms, len(batch.labels))
-        observer.step(index + 1, steps, log.means)
+        observer.step(index + 1, steps, log.latest)
     with torch.no_grad():
         task.loss.end_epoch(learner.loss_state)
     if task.teacher:
@@ -199,41 +200,6 @@ def metrics_on(stream: EvalStream | None, logits: Tensor | None) -> Metrics | No
 def metrics_of(stream: EvalStream, logits: Tensor) -> Metrics:
     """Returns the metrics of a stream's logits (N, K)."""
     return classification_metrics(logits, stream.labels, with_f1=stream.with_f1)
-
-
-class _TermLog:
-    """The loss terms of an epoch's steps, kept on the device until they are asked for."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps = steps
-        self._names: list[str] = []  # as the first step has them
-        self._terms = torch.empty(0)
-        self._sizes: list[int] = []
-
-    def add(self, terms: Terms, size: int) -> None:
-        if not self._sizes:
-            self._names = list(terms)
-            self._terms = terms["total"].new_zeros(self._steps, len(terms), dtype=torch.float32)
-        row = torch.stack([terms[name].detach() for name in self._names])
-        self._terms[len(self._sizes)] = row
-        self._sizes.append(size)
-
-    def means(self) -> dict[str, float]:
-        """Means over samples so far; waits for the device."""
-        terms = self._terms[: len(self._sizes)].cpu().double()
-        weights = torch.tensor(self._sizes, dtype=torch.float64)
-        means = (terms * weights[:, None]).sum(0) / weights.sum()
-        return dict(zip(self._names, means.tolist(), strict=True))
-
-    def check_finite(self, epoch: int) -> None:
-        finite = self._terms.isfinite().all(dim=1).cpu()
-        if not finite.all():
-            step = int(torch.nonzero(~finite)[0, 0])
-            values = dict(zip(self._names, self._terms[step].tolist(), strict=True))
-            raise RunFailed(
-                f"the loss is not finite at step {step + 1} of epoch {epoch + 1}: "
-                + ", ".join(f"{name} {value:g}" for name, value in values.items())
-            )
 
 
 def _mix(seed: int, epoch: int) -> int:
