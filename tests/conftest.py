@@ -41,7 +41,8 @@ def train_command(*overrides: str) -> list[str]:
 def step_of(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None) -> Step:
     """The first step of a training, for a loss without state."""
     rows = torch.arange(len(labels))
-    return Step(logits, labels, rows, 0.0, 0, soft_targets, nn.Module())
+    progress, epoch = torch.zeros((), dtype=torch.float64), torch.tensor(0)
+    return Step(logits, labels, rows, progress, epoch, 3, soft_targets, nn.Module())
 
 
 class RecordingObserver:

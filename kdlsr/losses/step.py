@@ -29,13 +29,18 @@ ON_REQUEST = frozenset({"soft_targets"})
 class Step:
     """One step of training, as a loss sees it: a batch of N samples, K classes.
 
+    On a GPU a step is recorded once and replayed, with other values in the same tensors: what a
+    loss makes of a tensor it computes on the device. `.item()`, `float()`, `bool()` and `if` on
+    one would wait for the device, and would go on saying what they said of the first step.
+
     Attributes:
         logits: (N, K), the student's.
         labels: (N,), the right classes, int64.
         rows: (N,), which of the data set's training samples these are, int64.
         progress: share of the whole training (all of its epochs) that lies before this step,
-            in [0, 1).
-        epoch: counted from 0.
+            in [0, 1): 0-dimensional, float64, on the logits' device.
+        epoch: counted from 0: 0-dimensional, int64, likewise.
+        epochs: of the whole training.
         soft_targets: (N, K), the teacher's logits; None unless the loss needs them.
         state: what `Loss.state` made, on the device; the loss may change its buffers in place.
     """
@@ -43,7 +48,8 @@ class Step:
     logits: Tensor
     labels: Tensor
     rows: Tensor
-    progress: float
-    epoch: int
+    progress: Tensor
+    epoch: Tensor
+    epochs: int
     soft_targets: Tensor | None
     state: nn.Module

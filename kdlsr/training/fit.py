@@ -139,6 +139,7 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
     learner.model.train()
     steps, schedule = len(task.train), learner.schedule
     log = TermLog(steps)
+    progress, of_epoch = _positions(learner, epoch, steps)
     for index, batch in enumerate(task.train.epoch(epoch)):
         learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, index, steps))
         soft_targets = task.teacher.logits(batch) if task.teacher else None
@@ -146,8 +147,9 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
             logits=learner.forward(batch.inputs),
             labels=batch.labels,
             rows=batch.rows,
-            progress=(epoch + index / steps) / schedule.epochs,
-            epoch=epoch,
+            progress=progress[index],
+            epoch=of_epoch,
+            epochs=schedule.epochs,
             soft_targets=soft_targets,
             state=learner.loss_state,
         )
@@ -162,6 +164,13 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
         task.teacher.end_epoch()
     log.check_finite(epoch)
     return log.means()
+
+
+def _positions(learner: Learner, epoch: int, steps: int) -> tuple[Tensor, Tensor]:
+    """Returns where in the training an epoch's steps stand (steps,), and the epoch (from 0)."""
+    shares = [(epoch + index / steps) / learner.schedule.epochs for index in range(steps)]
+    progress = torch.tensor(shares, dtype=torch.float64, device=learner.device)
+    return progress, torch.tensor(epoch, device=learner.device)
 
 
 def predict(learner: Learner, stream: EvalStream) -> Tensor:
