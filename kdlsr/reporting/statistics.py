@@ -127,15 +127,23 @@ def difference(ours: Mapping[Key, float], other: Mapping[Key, float]) -> Differe
 def _welch(a: Estimate, b: Estimate) -> Interval | None:
     if a.deviation is None or b.deviation is None:
         return None
-    return _interval(a.mean - b.mean, *_standard_error(a.deviation, a.n, b.deviation, b.n))
+    return interval_of(a.mean - b.mean, *_error_of(a.deviation, a.n, b.deviation, b.n))
 
 
-def _standard_error(s_a: float, n_a: int, s_b: float, n_b: int) -> tuple[float, float]:
-    """Returns the standard error of a difference of means and Welch-Satterthwaite's df."""
-    a, b = s_a**2 / n_a, s_b**2 / n_b
+def _error_of(s_a: float, n_a: int, s_b: float, n_b: int) -> tuple[float, float]:
+    return standard_error(s_a**2 / n_a, n_a - 1, s_b**2 / n_b, n_b - 1)
+
+
+def standard_error(a: float, df_a: float, b: float, df_b: float) -> tuple[float, float]:
+    """Returns the standard error of a difference and Welch-Satterthwaite's degrees of freedom.
+
+    Args:
+        a, b: variances of the two means.
+        df_a, df_b: of these variances, above 0.
+    """
     if a + b == 0:
-        return 0.0, float(n_a + n_b - 2)
-    return math.sqrt(a + b), (a + b) ** 2 / (a**2 / (n_a - 1) + b**2 / (n_b - 1))
+        return 0.0, df_a + df_b
+    return math.sqrt(a + b), (a + b) ** 2 / (a**2 / df_a + b**2 / df_b)
 
 
 def _paired(pairs: Sequence[float]) -> Interval | None:
@@ -143,11 +151,16 @@ def _paired(pairs: Sequence[float]) -> Interval | None:
         return None
     found = estimate(pairs)
     assert found.deviation is not None
-    return _interval(found.mean, found.deviation / math.sqrt(found.n), float(found.n - 1))
+    return interval_of(found.mean, found.deviation / math.sqrt(found.n), float(found.n - 1))
 
 
-def _interval(mean: float, error: float, df: float) -> Interval | None:
-    """Returns the interval of a mean; None where nothing varied, so nothing can be claimed."""
+def interval_of(mean: float, error: float, df: float) -> Interval | None:
+    """Returns the 95 % interval of a mean; None where nothing varied, so nothing can be claimed.
+
+    Args:
+        mean: of whatever.
+        error: its standard error, with `df` degrees of freedom.
+    """
     if error <= 1e-12 * max(1.0, abs(mean)):
         return None
     from scipy import special
@@ -199,7 +212,7 @@ def compatibility(
     if ours.deviation is None:
         return None
     s_paper = ours.deviation if paper_deviation is None else paper_deviation
-    error, df = _standard_error(ours.deviation, ours.n, s_paper, paper_runs or PAPER_RUNS)
+    error, df = _error_of(ours.deviation, ours.n, s_paper, paper_runs or PAPER_RUNS)
     tolerance = max(LEAST_TOLERANCE, _t(df) * error)
     gap = ours.mean - paper
     # A difference that rounding alone put beyond the tolerance is within it.
