@@ -28,6 +28,10 @@ FORMS = {
     "tfkd_reg": ("as_written", "as_released"),
 }
 
+# Of a family that has a shallower network of the same class, which is stepped.
+DEEPER = {f"crd_resnet{depth}" for depth in ("32", "56", "110", "32x4")}
+DEEPER |= {"crd_wrn_40_1", "crd_wrn_40_2", "crd_vgg13"}
+
 # Sounds have no download: trees of tones, in each one's layout.
 SOUNDS: dict[str, Callable[[Path], Path]] = {
     "audio_folder": make_beeps,
@@ -44,7 +48,7 @@ def _options(group: str) -> list[str]:
 
 def _image_models() -> list[str]:
     """Those that are built as they are named: timm's need an architecture, texts' a file."""
-    named = [model for model in _options("model") if model != "timm"]
+    named = [model for model in _options("model") if model not in {"timm", *DEEPER}]
     return [model for model in named if issubclass(ImageSpec, models.get(model).takes)]
 
 

@@ -38,6 +38,8 @@ COUNTS = {
 LARGE = sorted(COUNTS)
 SMALL = ["plain_cnn", "resnet20", "resnet8"]
 OURS = LARGE + SMALL
+CRD = ["crd_resnet20", "crd_wrn_16_2", "crd_vgg8"]  # and those of a rate of their own
+CRD += ["crd_mobilenetv2", "crd_shufflenetv1", "crd_shufflenetv2"]
 BUILT = [name for name in OURS if name != "resnet101"]  # resnet50's class, at twice the time
 
 
@@ -141,7 +143,7 @@ def test_resnext_is_initialised_by_fan_out() -> None:
 # ---------------------------------------------------------------- arithmetic and memory format
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", [*BUILT, *CRD])
 def test_channels_last_is_kept_and_changes_nothing_and_all_parameters_learn(name: str) -> None:
     torch.manual_seed(0)
     model = build(name)
@@ -293,16 +295,18 @@ def test_eps_slip_is_on_one_batch_normalisation_per_block_and_only_if_asked_for(
         assert normalisation.eps == normalisation.num_features
 
 
-def test_plain_cnn_and_networks_of_texts_alone_have_recipes_of_their_own() -> None:
+def test_these_networks_alone_have_recipes_of_their_own() -> None:
     tuned, drawn = (Recipe("adamw", lr=rate, weight_decay=0.01) for rate in (5e-5, 5e-4))
     own = {"plain_cnn": Recipe("adam", lr=1e-3, weight_decay=0.0), "tiny_bert": drawn}
+    own |= dict.fromkeys(CRD[3:], Recipe(lr=0.01))
     own |= dict.fromkeys(("bert_base", "distilbert", "hf", "minilm"), tuned)
     recipes = {name: models.get(name).recipe for name in models.names()}
     assert {name: recipe for name, recipe in recipes.items() if recipe != Recipe()} == own
 
 
 def test_small_networks_are_known_as_such() -> None:
-    assert [name for name in models.names() if models.get(name).small] == [*SMALL, "tiny_bert"]
+    crd = [f"crd_resnet{depth}" for depth in (110, 20, 32, 56)]
+    assert [n for n in models.names() if models.get(n).small] == [*crd, *SMALL, "tiny_bert"]
 
 
 # ---------------------------------------------------------------- config files

@@ -236,7 +236,7 @@ def test_file_without_a_state_dict_is_refused(tmp_path: Path, content: Any, mess
 
 def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.pt").endswith("no such file")
-    assert "not a file" in refusal(tmp_path)
+    assert "is a folder" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -179,8 +180,13 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
-        new = lambda: hashlib.new(algorithm, usedforsecurity=False)  # noqa: E731
-        return hashlib.file_digest(file, new).hexdigest()
+        return stream_digest(file, algorithm)
+
+
+def stream_digest(file: BufferedIOBase, algorithm: str = "sha256") -> str:
+    """Returns the checksum of what is left to read of an open file, hexadecimal."""
+    new = lambda: hashlib.new(algorithm, usedforsecurity=False)  # noqa: E731
+    return hashlib.file_digest(file, new).hexdigest()
 
 
 # ---------------------------------------------------------------- for this room alone

@@ -81,6 +81,18 @@ def conv_bn(
     return [conv(inputs, outputs, kernel, stride, groups, bias), nn.BatchNorm2d(outputs)]
 
 
+def draw_by_fan_out(model: nn.Module) -> None:
+    """Draws the weights of all convolutions anew from N(0, 2 / fan out); their biases become 0.
+
+    The fan out is kernel height x width x output channels, also of a grouped convolution.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def relu(x: Tensor) -> Tensor:
     """ReLU in place: for results of a batch normalisation or a sum, which nobody else reads."""
     return F.relu(x, inplace=True)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from kdlsr.config import UserError
 from kdlsr.data.normalisation import Normalisation
+from kdlsr.teachers.archives import OpenFile, opened
 
 # Where a state dict stands in the files of this suite and of others, the likeliest first. An
 # average of weights (EMA, SWA) is taken where it stands alone, else only where it is asked for.
@@ -72,45 +73,48 @@ def read_state_dict(path: Path, source: str, key: str | None = None) -> StateDic
 
 
 def _read(path: Path, source: str) -> Any:
-    if not path.exists():
-        raise UserError(f"{source}: no such file")
-    if not path.is_file():
-        raise UserError(f"{source} is not a file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path, source)
     try:
-        _check_archive(path, source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols: the error below says more
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
+        with opened(path, source) as file:
+            is_safetensors = path.suffix == ".safetensors"
+            return _safetensors(file, source) if is_safetensors else _unpickled(file, source)
     except PermissionError as error:
         raise UserError(f"{source} may not be read: {error.strerror}") from error
+
+
+def _unpickled(file: OpenFile, source: str) -> Any:
+    try:
+        _check_zip(file, source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle protocols: the error below says more
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except pickle.UnpicklingError as error:
         raise UserError(f"{source} {_refused_pickle(str(error))}") from error
     except Exception as error:  # a damaged file can raise any of them from inside the reader
         raise UserError(f"{source} is truncated, altered or no file of torch.save") from error
 
 
-def _check_archive(path: Path, source: str) -> None:
-    """Verifies the checksums in a zip archive, which torch.load does not."""
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return  # the format before torch 1.6: it has none
-    with zipfile.ZipFile(path) as archive:
+def _check_zip(file: OpenFile, source: str) -> None:
+    """Verifies the checksums in a zip archive, which torch.load does not; rewinds it."""
+    is_zip = file.read(4) == b"PK\x03\x04"  # or the format before torch 1.6: it has none
+    file.seek(0)
+    if not is_zip:
+        return
+    with zipfile.ZipFile(file) as archive:
         damaged = archive.testzip()
+    file.seek(0)
     if damaged:
         raise UserError(f"{source} is altered: {damaged} in it disagrees with its checksum")
 
 
-def _read_safetensors(path: Path, source: str) -> dict[str, Tensor]:
+def _safetensors(file: OpenFile, source: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        return load(file.read())
+    except SafetensorError as error:
         raise UserError(f"{source} is truncated, altered or no .safetensors file") from error
 
 

@@ -12,7 +12,7 @@ from kdlsr.config.schema import ModelConfig, as_plain, read_config
 from kdlsr.data import Facts
 from kdlsr.data.normalisation import Normalisation, check_normalisation
 from kdlsr.data.recipe import read_recipe
-from kdlsr.files import file_digest
+from kdlsr.files import stream_digest
 from kdlsr.models import (
     build_model,
     check_builds,
@@ -21,6 +21,7 @@ from kdlsr.models import (
     library_versions,
     options_without_tensors,
 )
+from kdlsr.teachers.archives import check_is_no_archive, opened
 from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
 from kdlsr.teachers.weights import load_weights
 
@@ -30,7 +31,7 @@ class FileTeacher(Teacher):
     """Weights in a file.
 
     Attributes:
-        path: of the file.
+        path: of the file, which may lie in a tar archive.
         sha256: of its bytes.
         dataset, facts: the student's data set, for which the network is built.
         normalisation: of the pixels it was trained on; None: what the file says, if it does.
@@ -99,7 +100,8 @@ def checkpoint(
 
     Args:
         student: who is taught.
-        path: of the file.
+        path: of the file; of one in a tar archive, the archive's and then its own there:
+            `teachers.tar/resnet32x4/last.pth`.
         model: the network in it; null: the student's. `teacher.overrides` sets its options.
         key: of the state dict in it, dotted (`state_dict_ema`, `ema.module`); null: where such
             files have it, an average of weights only if there is no other.
@@ -112,10 +114,10 @@ def checkpoint(
         UserError: there is no such file, or no such network; a mean or a std that is none.
     """
     file = relative_to_here(path)
-    if file.is_dir():
-        raise UserError(f"teacher.path={path} is a folder; expected a file of weights")
-    if not file.is_file():
-        raise UserError(f"teacher.path={path}: no such file")
+    source = f"teacher.path={path}"
+    with opened(file, source) as content:
+        check_is_no_archive(content, source)
+        sha256 = stream_digest(content)
     network = _network(student, model)
     facts = student.facts
     dataset = student.config.dataset.name
@@ -132,7 +134,7 @@ def checkpoint(
         epoch=student.config.teacher.epoch,
         network=network,
         path=file,
-        sha256=file_digest(file),
+        sha256=sha256,
         dataset=dataset,
         facts=facts,
         normalisation=_normalisation(mean, std, student),
