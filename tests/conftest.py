@@ -38,11 +38,26 @@ def train_command(*overrides: str) -> list[str]:
     return [sys.executable, "-m", "kdlsr.train", *overrides]
 
 
-def step_of(logits: Tensor, labels: Tensor, soft_targets: Tensor | None = None) -> Step:
-    """The first step of a training, for a loss without state."""
-    rows = torch.arange(len(labels))
-    progress, epoch = torch.zeros((), dtype=torch.float64), torch.tensor(0)
-    return Step(logits, labels, rows, progress, epoch, 3, soft_targets, nn.Module())
+def step_of(
+    logits: Tensor,
+    labels: Tensor,
+    soft_targets: Tensor | None = None,
+    *,
+    epoch: int = 0,
+    epochs: int = 3,
+    state: nn.Module | None = None,
+) -> Step:
+    """The first step of an epoch, of a loss without state unless it is given."""
+    return Step(
+        logits=logits,
+        labels=labels,
+        rows=torch.arange(len(labels)),
+        progress=torch.tensor(epoch / epochs, dtype=torch.float64),
+        epoch=torch.tensor(epoch),
+        epochs=epochs,
+        soft_targets=soft_targets,
+        state=nn.Module() if state is None else state,
+    )
 
 
 class RecordingObserver:

@@ -14,7 +14,7 @@ from kdlsr.config.inputs import ImageSpec, SpectrogramSpec
 from kdlsr.config.schema import RunConfig, read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.data.stream import Batch
-from kdlsr.losses import Loss
+from kdlsr.losses import Loss, losses
 from kdlsr.models import models
 from kdlsr.runs.plan import plan_run
 from kdlsr.training.learner import Learner
@@ -26,6 +26,7 @@ FORMS = {
     "kd": ("as_written", "as_released", "standard"),
     "tfkd_self": ("as_written", "as_released", "standard"),
     "tfkd_reg": ("as_written", "as_released"),
+    "dist": ("as_written", "as_released"),
 }
 
 # Of a family that has a shallower network of the same class, which is stepped.
@@ -57,7 +58,7 @@ def _config(*overrides: str) -> RunConfig:
 
 
 def _teacher_for(loss: str) -> list[str]:
-    return ["teacher=self"] if loss == "kd" else []
+    return ["teacher=self"] if "soft_targets" in losses.get(loss).needs else []
 
 
 def _step(config: RunConfig, inputs: torch.Tensor) -> float:
@@ -72,7 +73,8 @@ def _step(config: RunConfig, inputs: torch.Tensor) -> float:
     batch = Batch(inputs.contiguous(memory_format=torch.channels_last), labels, labels)
     logits = learner.forward(batch.inputs)
     teacher_logits = torch.randn_like(logits) if run.loss.needs_teacher else None
-    terms = run.loss(step_of(logits, labels, teacher_logits))
+    state = run.loss.state(len(labels))
+    terms = run.loss(step_of(logits, labels, teacher_logits, state=state))
     learner.set_rate(0.01)
     learner.update(terms["total"])
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]

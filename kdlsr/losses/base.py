@@ -11,22 +11,23 @@ from typing import Annotated, Any, ClassVar, Self
 
 from torch import nn
 
-from kdlsr.config import Above, Between, Registry, UserError, nearest
+from kdlsr.config import Above, AtLeast, Between, Registry, UserError, nearest
 from kdlsr.config.fields import build_call
 from kdlsr.losses.divergence import cross_entropy, loss_precision
 from kdlsr.losses.step import ON_REQUEST, Step, Terms
 
 Weight = Annotated[float, Between(0, 1)]
 Positive = Annotated[float, Above(0)]
+NotNegative = Annotated[float, AtLeast(0)]
 
 
 @dataclass(frozen=True)
 class Control:
-    """A training without soft targets that shows what they are not needed for.
+    """A training that lacks one part of a method, and so shows what it is not needed for.
 
     Attributes:
         name: as reports show it.
-        loss: the name of its loss.
+        loss: the name of its loss; one that needs a teacher has its method's.
         options: of that loss.
         start_from_teacher: whether its weights begin as those of its method's teacher.
     """

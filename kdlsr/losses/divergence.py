@@ -33,6 +33,28 @@ def tempered_scores(scores: Tensor, tau: float) -> Tensor:
     return ((scores - highest) / tau).clamp(min=-FURTHEST)
 
 
+def shifted_logits(logits: Tensor) -> Tensor:
+    """Returns `logits` (N, K) less each sample's highest, at least -FURTHEST; same softmax.
+
+    Its gradient is that of the logits, since a sample's shift changes no softmax. A clamp that
+    autograd sees would lose the gradient of a right class that lies beyond FURTHEST. Where a
+    logit is infinite or NaN, so is something here NaN: a network that diverged must be noticed.
+    """
+    return tempered_scores(logits.detach(), 1.0) + (logits - logits.detach())
+
+
+def other_logits(logits: Tensor, like: Tensor) -> Tensor:
+    """Returns another network's logits without gradient, in the dtype that losses have of `like`.
+
+    Raises:
+        ValueError: the two have different shapes.
+    """
+    if logits.shape != like.shape:
+        shapes = f"{tuple(logits.shape)}, the student's {tuple(like.shape)}"
+        raise ValueError(f"the teacher's logits have shape {shapes}")
+    return logits.detach().to(loss_precision(like).dtype)
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns H(q, p) for one-hot q and p = softmax(logits), in nats, mean over the batch.
 
@@ -40,12 +62,23 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
         logits: (N, K), fp32 or fp64, finite and of any size.
         labels: (N,), the right classes.
     """
-    # Its value is that of the shifted logits, its gradient that of the logits, since a
-    # sample's shift changes no softmax. A clamp that autograd sees would lose the gradient
-    # of a right class that lies beyond FURTHEST. Where a logit is infinite or NaN, so is
-    # the loss NaN: a network that diverged must be noticed.
-    shifted = tempered_scores(logits.detach(), 1.0) + (logits - logits.detach())
-    return F.cross_entropy(shifted, labels)
+    return F.cross_entropy(shifted_logits(logits), labels)
+
+
+def cross_entropies(target: Tensor, logits: Tensor) -> Tensor:
+    """Returns -sum_k t(k) log p(k) in nats for each sample, (N,), with p = softmax(logits).
+
+    Args:
+        target: (N, K), t: 0 or more, whose sum may be 0 or another number than 1; no gradient.
+        logits: (N, K), the student's, fp32 or fp64, finite and of any size.
+    """
+    return -(target.detach() * F.log_softmax(shifted_logits(logits), dim=1)).sum(dim=1)
+
+
+def entropies(scores: Tensor) -> Tensor:
+    """Returns the entropy of softmax(scores) in nats for each sample, (N,), at least 0."""
+    log_t = F.log_softmax(tempered_scores(scores, 1.0), dim=1)
+    return -(log_t.exp() * log_t).sum(dim=1)
 
 
 def kl_divergence(target_scores: Tensor, logits: Tensor, tau: float) -> Tensor:
@@ -62,8 +95,13 @@ def kl_divergence(target_scores: Tensor, logits: Tensor, tau: float) -> Tensor:
         logits: (N, K), the student's, fp32 or fp64, finite and of any size.
         tau: the temperature of the student's softmax, above 0.
     """
+    return kl_divergences(target_scores, logits, tau).mean()
+
+
+def kl_divergences(target_scores: Tensor, logits: Tensor, tau: float) -> Tensor:
+    """Returns `kl_divergence` for each sample, (N,)."""
     per_sample: Tensor = _Divergence.apply(target_scores.detach(), logits, tau)
-    return per_sample.mean()
+    return per_sample
 
 
 class _Divergence(torch.autograd.Function):

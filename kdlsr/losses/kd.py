@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from kdlsr.losses.base import Control, Positive, Weight, losses
-from kdlsr.losses.divergence import loss_precision, tempered_scores
+from kdlsr.losses.divergence import other_logits, tempered_scores
 from kdlsr.losses.soft_target import ReleasedMultiplierLoss, soft_target_terms
-from kdlsr.losses.step import Step, Terms
+from kdlsr.losses.step import Step, Terms, soft_targets_of
 
 
 def distillation(
@@ -36,11 +36,7 @@ def distillation(
     Raises:
         ValueError: the two have different shapes.
     """
-    if teacher_logits.shape != logits.shape:
-        shapes = f"{tuple(teacher_logits.shape)}, the student's {tuple(logits.shape)}"
-        raise ValueError(f"the teacher's logits have shape {shapes}")
-    scores = teacher_logits.detach().to(loss_precision(logits).dtype)
-    target = tempered_scores(scores, tau)
+    target = tempered_scores(other_logits(teacher_logits, logits), tau)
     return soft_target_terms(logits, labels, target, alpha=alpha, tau=tau, weight=weight)
 
 
@@ -95,12 +91,10 @@ class KnowledgeDistillation(ReleasedMultiplierLoss):
         return self.alpha * self.tau**2 * self.multiplier / self.num_classes
 
     def terms(self, step: Step) -> Terms:
-        if step.soft_targets is None:
-            raise ValueError("this loss needs soft_targets")
         return distillation(
             step.logits,
             step.labels,
-            step.soft_targets,
+            soft_targets_of(step),
             alpha=self.alpha,
             tau=self.tau,
             weight=self.soft_weight,

@@ -16,7 +16,7 @@ Form = Literal["as_written", "as_released"]
 
 
 def smoothed_cross_entropy(
-    logits: Tensor, labels: Tensor, *, alpha: float, form: Form = "as_written"
+    logits: Tensor, labels: Tensor, *, alpha: float | Tensor, form: Form = "as_written"
 ) -> Terms:
     """Returns H(q', p), the cross-entropy with smoothed labels: Yuan et al., CVPR 2020, Eq. 2.
 

@@ -21,9 +21,9 @@ def soft_target_terms(
     labels: Tensor,
     target_scores: Tensor,
     *,
-    alpha: float,
+    alpha: float | Tensor,
     tau: float,
-    weight: float,
+    weight: float | Tensor,
     constant: float = 0.0,
 ) -> Terms:
     """Returns (1 - alpha) H(q, p) + weight (D_KL(t, p_tau) + constant) and its two terms.

@@ -53,3 +53,14 @@ class Step:
     epochs: int
     soft_targets: Tensor | None
     state: nn.Module
+
+
+def soft_targets_of(step: Step) -> Tensor:
+    """Returns the teacher's logits of a step.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if step.soft_targets is None:
+        raise ValueError("this loss needs soft_targets")
+    return step.soft_targets

@@ -62,14 +62,14 @@ def _form(cell: Cell, form: str, classes: int) -> Variant:
         raise UserError(f"{cell.row}: {error}") from error
     stated, defaults = method.loss_class.options_in(form, cell.options), method.defaults
     decided = loss.hyper_parameters.items()
-    return Variant(
+    made = Variant(
         name=form,
         loss=method.loss,
         options={k: v for k, v in decided if k in stated or v != defaults.get(k)},
         teacher=method.taught_by,
         teacher_epoch=_teacher_epoch(cell, form),
-        controls=tuple(map(_control, loss.controls())),
     )
+    return replace(made, controls=tuple(_control(control, made) for control in loss.controls()))
 
 
 def _teacher_epoch(cell: Cell, form: str) -> int | str:
@@ -80,9 +80,14 @@ def _teacher_epoch(cell: Cell, form: str) -> int | str:
     return "best_test" if released else "last"
 
 
-def _control(control: Control) -> Variant:
-    """A control that goes on from a teacher's weights goes on from its own best, as released."""
+def _control(control: Control, of: Variant) -> Variant:
+    """A control has the teacher of what it is a control of, if it needs one.
+
+    One that goes on from a teacher's weights goes on from its own best, as released.
+    """
     made = Variant(control.name, control.loss, control.options)
-    if not control.start_from_teacher:
-        return made
-    return replace(made, teacher="self", teacher_epoch="best_test", start_from_teacher=True)
+    if control.start_from_teacher:
+        return replace(made, teacher="self", teacher_epoch="best_test", start_from_teacher=True)
+    if "soft_targets" in find_method(control.loss).loss_class.needs:
+        return replace(made, teacher=of.teacher, teacher_epoch=of.teacher_epoch)
+    return made
