@@ -9,6 +9,7 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 
     end_at_interruption()
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -183,7 +184,8 @@ def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
     def announce(layer: int, waiting: Sequence["PlannedJob"]) -> None:
         console.print(f"layer {layer + 1} of {layers}: {len(waiting)} runs", markup=False)
 
-    return carry_out(plan, executor, train_job, announce)
+    with contextlib.closing(executor):
+        return carry_out(plan, executor, train_job, announce)
 
 
 def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:

@@ -1,4 +1,4 @@
-"""Ray and submitit as a user has them: the serial launcher's results, whatever dies."""
+"""This machine's processes, Ray and Slurm as a user has them: the serial launcher's results."""
 
 import contextlib
 import importlib.util
@@ -14,21 +14,16 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pytest
-from conftest import REPOSITORY, TINY, environment, train_command
+from conftest import TINY, environment, train_command
+from jobs_that_misbehave import explode, tell_cores
 
 from kdlsr.config import UserError
 from kdlsr.config.overrides import Overrides
 from kdlsr.runs.executors import Job, configure_executor
 from kdlsr.runs.executors.job import worker_of
-from kdlsr.runs.executors.on_submitit import (
-    LocalProcesses,
-    LocalSettings,
-    OfSubmitit,
-    SlurmArray,
-)
+from kdlsr.runs.executors.on_submitit import OfSubmitit, SlurmArray
 from kdlsr.runs.owner import current_holder, living_holder
 
-PACKAGES = {"ray": "ray", "local": "submitit"}
 TABLE = ["table=quickstart", "profile=smoke", "methods=[kd]", "forms=[as_written]"]
 SMALL = [*TABLE, "controls=false", "dataset.subset=256"]
 # Runs that take some seconds, in which something can happen to them.
@@ -40,9 +35,9 @@ WAIT_S = 120
 def cluster(request: pytest.FixtureRequest) -> list[str]:
     """A launcher's overrides; skipped without its package, unless the environment forbids it."""
     name: str = request.param
-    if importlib.util.find_spec(PACKAGES[name]) is None:
-        assert not os.environ.get("KDLSR_REQUIRE_LAUNCHERS"), f"{PACKAGES[name]} is not installed"
-        pytest.skip(f"{PACKAGES[name]} is not installed (extras: ray, slurm)")
+    if name == "ray" and importlib.util.find_spec("ray") is None:
+        assert not os.environ.get("KDLSR_REQUIRE_LAUNCHERS"), "ray is not installed"
+        pytest.skip("ray is not installed (extra: ray)")
     # Two runs at once, on a Ray of their own, on any machine.
     own = ["hydra.launcher.ray.init.address=local", "hydra.launcher.ray.init.num_cpus=2"]
     return [f"+cluster={name}", *(own if name == "ray" else [])]
@@ -143,7 +138,7 @@ def test_sigterm_ends_all_that_runs_and_the_same_command_goes_on(
     [
         ("hydra/launcher=ray", "ray"),
         ("+cluster=ray", "ray"),
-        ("hydra/launcher=submitit_local", "slurm"),
+        ("hydra/launcher=submitit_slurm", "slurm"),
         ("+cluster=slurm", "slurm"),
     ],
 )
@@ -159,11 +154,13 @@ def test_a_launcher_that_is_not_installed_says_what_installs_it(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["hydra/launcher=joblib"], "joblib: no such option; known: basic, ray, submitit_local"),
-        (["hydra.launcher={kind:joblib}"], "none of kdlsr's; known: basic, submitit_local"),
+        (["hydra/launcher=joblib"], "joblib: no such option; known: basic, local, ray, submitit"),
+        (["hydra.launcher={kind:joblib}"], "none of kdlsr's; known: basic, local, submitit_slurm"),
         (["+hydra.launcher.n_jobs=2"], "unknown key hydra.launcher.n_jobs; basic has no settings"),
         (["+cluster=local", "hydra.launcher.timeout_min=0"], "timeout_min=0 is not possible"),
         (["+cluster=local", "+hydra.launcher.qos=x"], "unknown key hydra.launcher.qos"),
+        (["+cluster=local", "hydra.launcher.jobs_per_gpu=0"], "jobs_per_gpu=0 is not possible"),
+        (["hydra/launcher=submitit_local", "hydra.launcher.nodes=2"], "hydra.launcher.nodes"),
         (["+cluster=slurm", "hydra.launcher.partion=x"], "hydra.launcher.partion"),
         (["+cluster=ray", "+hydra.launcher.ray.remote.num_cpu=1"], "nearest: num_cpus"),
     ],
@@ -215,60 +212,25 @@ def test_slurm_is_told_what_the_config_says(
 def test_a_job_that_is_queued_again_is_the_same_job() -> None:
     pytest.importorskip("submitit")
     job = Job(Overrides.parse(["seed=1"]), keep_epochs=(2,), until=3, only_teaches=True)
-    call = OfSubmitit(worker_of(print, 2), ends_at_sigterm=False)
+    call = OfSubmitit(worker_of(print, 2))
     delayed = pickle.loads(pickle.dumps(call)).checkpoint(pickle.loads(pickle.dumps(job)))
     assert (delayed.function, delayed.args) == (call, (job,))
 
 
-def _explode(job: Job) -> None:
-    raise OSError(28, "No space left on device", str(job.overrides.get("seed")))
-
-
-@pytest.fixture
-def importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets a worker import this file, whose functions it is to call."""
-    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{REPOSITORY}")
-
-
-@pytest.mark.usefixtures("importable")
-@pytest.mark.parametrize("overrides", [[], ["+cluster=local"]])
+@pytest.mark.parametrize("overrides", [[], ["+cluster=local"], ["hydra/launcher=submitit_local"]])
 def test_the_reason_of_a_failure_is_never_lost(tmp_path: Path, overrides: list[str]) -> None:
-    if overrides:
-        pytest.importorskip("submitit")
     given = Overrides.parse([*overrides, f"output_dir={tmp_path}"])
     jobs = [Job(Overrides.parse([f"seed={seed}"])) for seed in (0, 1)]
-    crashes = configure_executor(given).run(_explode, jobs)
+    with contextlib.closing(configure_executor(given)) as executor:
+        crashes = executor.run(explode, jobs)
     assert [crash.job for crash in sorted(crashes, key=str)] == jobs
     assert all("No space left on device" in str(crash) for crash in crashes)
     assert "(the job seed=0)" in str(min(crashes, key=str))
 
 
-def _tell_cores(job: Job) -> None:
-    Path(f"cores-{job.overrides.get('seed')}").write_text(str(job.cores))
-
-
-@pytest.mark.usefixtures("importable")
 def test_a_job_knows_its_cores_and_where_the_command_was_typed(tmp_path: Path) -> None:
-    pytest.importorskip("submitit")
     given = ["+cluster=local", f"output_dir={tmp_path}/outputs", "hydra.launcher.cpus_per_task=2"]
     executor = configure_executor(Overrides.parse(given))
-    with contextlib.chdir(tmp_path):
-        assert executor.run(_tell_cores, [Job(Overrides.parse(["seed=3"]))]) == []
+    with contextlib.chdir(tmp_path), contextlib.closing(executor):
+        assert executor.run(tell_cores, [Job(Overrides.parse(["seed=3"]))]) == []
     assert (tmp_path / "cores-3").read_text() == "2"
-
-
-@pytest.mark.parametrize(
-    ("visible", "asked", "seen"),
-    [
-        ("2,3", None, [(2,), (3,), (2,)]),
-        ("2,3", 2, [(2, 3), (2, 3), (2, 3)]),
-        ("0,1,2,3", 2, [(0, 1), (2, 3), (0, 1)]),
-        ("5", 4, [(5,), (5,), (5,)]),
-    ],
-)
-def test_local_jobs_take_the_visible_gpus_in_turn(
-    monkeypatch: pytest.MonkeyPatch, visible: str, asked: int | None, seen: list[tuple[int, ...]]
-) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    local = LocalProcesses(LocalSettings(submitit_folder="x", gpus_per_node=asked))
-    assert [local.gpus_of(place)["local_visible_gpus"] for place in range(3)] == seen

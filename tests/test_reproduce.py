@@ -151,7 +151,7 @@ def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Pat
         (["table=mine.yaml", "hydra/launcher=nothing"], "hydra/launcher=nothing"),
         (["table=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["table=mine.yaml", "schedule.lr=0.1,0.01"], "schedule.lr=0.1,0.01 is several values"),
-        (["table=mine.yaml", "hydra/launcher=joblib"], "known: basic, ray, submitit_local"),
+        (["table=mine.yaml", "hydra/launcher=joblib"], "known: basic, local, ray, submitit_local"),
     ],
 )
 def test_a_mistake_costs_one_line_and_starts_nothing(

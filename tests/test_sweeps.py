@@ -2,7 +2,6 @@
 
 import errno
 import importlib.util
-import os
 import re
 import shlex
 import subprocess
@@ -21,10 +20,6 @@ from kdlsr.runs.executors import Job
 from kdlsr.runs.executors.job import died
 from kdlsr.runs.sweep import SweptRun, plan_sweep
 
-needs_submitit = pytest.mark.skipif(
-    importlib.util.find_spec("submitit") is None and not os.environ.get("KDLSR_REQUIRE_LAUNCHERS"),
-    reason="submitit is not installed (extra: slurm)",
-)
 DIGITS = ["dataset=digits", "model=resnet8", "schedule=quick", "precision=fp32"]
 
 
@@ -50,11 +45,7 @@ def _overrides(*typed: str) -> list[str]:
          ["loss.alpha=0.5", "loss.alpha=0.9"]),
         (["rows={a: [], b: ['loss=lsr']}", "seed=0,1"],
          ["seed=0", "seed=1", "loss=lsr seed=0", "loss=lsr seed=1"]),
-        pytest.param(
-            ["+cluster=local", "hydra.launcher.timeout_min=5", "seed=0,0,1"],
-            ["seed=0", "seed=1"],
-            marks=needs_submitit,
-        ),
+        (["+cluster=local", "hydra.launcher.timeout_min=5", "seed=0,0,1"], ["seed=0", "seed=1"]),
     ],
 )  # fmt: skip
 def test_a_sweep_is_its_product(typed: list[str], expected: list[str]) -> None:

@@ -3,6 +3,7 @@
 How each ended is read from the store.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -71,7 +72,9 @@ class Sweep:
         """Runs the jobs that are not complete; a job that fails does not stop the others."""
         # Whole: a run is made ready for years here, not only for the next report.
         waiting = {s.job: s for s in self.runs if s.status(whole=True) != "complete"}
-        for crash in self.executor.run(function, list(waiting)):
+        with contextlib.closing(self.executor):
+            crashes = self.executor.run(function, list(waiting))
+        for crash in crashes:
             self.reasons[waiting[crash.job].run.run_id] = crash.reason
 
 

@@ -10,18 +10,13 @@ from kdlsr.config.overrides import Overrides
 from kdlsr.runs.executors.in_process import InProcess
 from kdlsr.runs.executors.job import Executor
 from kdlsr.runs.executors.on_ray import OnRay, RaySettings
-from kdlsr.runs.executors.on_submitit import (
-    LocalProcesses,
-    LocalSettings,
-    SlurmArray,
-    SlurmSettings,
-)
+from kdlsr.runs.executors.on_submitit import SlurmArray, SlurmSettings
+from kdlsr.runs.executors.on_this_machine import LocalSettings, OnThisMachine
 
-KINDS = ("basic", "submitit_local", "submitit_slurm", "ray")
+KINDS = ("basic", "local", "submitit_slurm", "ray")
 # The package that a kind needs, and the extra of this project's that brings it.
 NEEDS = {
     "ray": ("ray", "ray"),
-    "submitit_local": ("submitit", "slurm"),
     "submitit_slurm": ("submitit", "slurm"),
 }
 WHERE = "hydra.launcher"
@@ -54,8 +49,8 @@ def choose_executor(launcher: Mapping[str, object]) -> Executor:
     # A setting that is not possible is told whether or not what it is for is installed.
     if kind == "ray":
         executor: Executor = OnRay(build(RaySettings, settings, WHERE))
-    elif kind == "submitit_local":
-        executor = LocalProcesses(build(LocalSettings, settings, WHERE))
+    elif kind == "local":
+        return OnThisMachine(build(LocalSettings, settings, WHERE))
     else:
         executor = SlurmArray(build(SlurmSettings, settings, WHERE))
     _check_installed(str(kind))

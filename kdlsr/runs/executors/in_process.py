@@ -12,3 +12,6 @@ class InProcess:
         """Runs each job in turn; an interruption ends the first and is passed on."""
         reasons = [(job, reason_of_failure(function, job)) for job in jobs]
         return [Crash(job, reason) for job, reason in reasons if reason is not None]
+
+    def close(self) -> None:
+        """Keeps nothing."""

@@ -48,6 +48,7 @@ class Job:
 
 
 JobFunction = Callable[[Job], object]
+Told = Callable[[Exception], object]
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ class Crash:
 
 class Executor(Protocol):
     """Runs jobs; one that fails does not stop the others."""
+
+    def close(self) -> None:
+        """Ends what was kept for further jobs. An executor that is closed starts anew."""
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
         """Returns when all have ended; how, is in the store.
@@ -86,19 +90,20 @@ class Worker:
     config_folder: Path | None
     cores: int | None
 
-    def __call__(self, job: Job) -> str | None:
+    def __call__(self, job: Job, tell: Told = lambda _: None) -> str | None:
         """Runs a job; returns the reason where it could not, for errors do not travel well."""
         os.chdir(self.folder)
         add_config_folder(self.config_folder)
-        return reason_of_failure(self.function, dataclasses.replace(job, cores=self.cores))
+        return reason_of_failure(self.function, dataclasses.replace(job, cores=self.cores), tell)
 
 
-def reason_of_failure(function: JobFunction, job: Job) -> str | None:
-    """Calls a function on a job; returns what it raised, in a line."""
+def reason_of_failure(function: JobFunction, job: Job, tell: Told = lambda _: None) -> str | None:
+    """Calls a function on a job; returns what it raised, in a line, and tells it whole."""
     try:
         function(job)
     except Exception as error:  # of any kind: the other jobs go on
         pass_on(error)
+        tell(error)
         return in_a_line(error)
     return None
 

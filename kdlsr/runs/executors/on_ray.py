@@ -85,6 +85,9 @@ class OnRay:
             ray.shutdown()
             raise
 
+    def close(self) -> None:
+        """Leaves what it keeps to Ray, whose processes end with this one, or are a cluster's."""
+
 
 def _arguments(settings: InitSettings | RemoteSettings) -> dict[str, Any]:
     values: dict[str, Any] = dataclasses.asdict(settings)
