@@ -17,7 +17,7 @@ from kdlsr.tables.tuned import Tuned
 Grade = Literal["P", "S", "V", "D"]
 Basis = Literal["released", "text", "stand-in"]
 Figure = Literal["teacher_epoch", "hand_made_distribution"]
-Study = Literal["confidence", "tuned_elsewhere", "ls_teachers"]
+Study = Literal["confidence", "tuned_elsewhere", "ls_teachers", "selection"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,9 +210,11 @@ class Table:
             raise ValueError("the study tuned_elsewhere and tuned go together")
         if len(set(self.projected)) != 3:
             raise ValueError(f"projected={list(self.projected)}: expected three different classes")
-        if self.tuned is not None and not self.overrides.get("dataset.val_fraction"):
+        chooses = "tuned" if self.tuned is not None else "the study selection"
+        needs_split = self.tuned is not None or "selection" in self.studies
+        if needs_split and not self.overrides.get("dataset.val_fraction"):
             raise ValueError(
-                "tuned needs a validation split to choose by, which the test set is not: "
+                f"{chooses} needs a validation split to choose by, which the test set is not: "
                 "expected dataset.val_fraction among overrides"
             )
 

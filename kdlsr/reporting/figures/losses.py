@@ -1,4 +1,4 @@
-"""Losses with their intervals, a heading for each method: points of accuracy, right is worse."""
+"""Losses or gains with their intervals, a heading for each method: points of accuracy."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,14 @@ LINE_HEIGHT, AROUND = 0.2, 0.75  # inches
 LABELS = 0.36  # of the figure's width
 
 
-def draw_losses(losses: Mapping[str, Mapping[str, Difference]]) -> bytes:
+def draw_losses(
+    losses: Mapping[str, Mapping[str, Difference]], label: str = "loss of test top-1, points"
+) -> bytes:
     """Returns a PNG of losses by method and, below it, by what they are of; the first is filled.
 
     Args:
         losses: paired differences.
+        label: of the axis.
     """
     lines = sum(1 + len(each) for each in losses.values())
     height = AROUND + LINE_HEIGHT * lines
@@ -24,15 +27,15 @@ def draw_losses(losses: Mapping[str, Mapping[str, Difference]]) -> bytes:
     def paint(figure: Figure) -> None:
         edges = {"left": LABELS, "right": 0.98, "top": 1 - 0.1 / height, "bottom": 0.5 / height}
         axes = figure.subplots(gridspec_kw=edges)
-        axes.set(ylim=(lines - 0.5, -0.5), yticks=[], xlabel="loss of test top-1, points")
+        axes.set(ylim=(lines - 0.5, -0.5), yticks=[], xlabel=label)
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
         axes.grid(axis="x")
         line = 0
         for method, found in losses.items():
             _write(axes, line, method, bold=True)
-            for below, (label, difference) in enumerate(found.items()):
-                _write(axes, line + 1 + below, label, bold=False)
+            for below, (name, difference) in enumerate(found.items()):
+                _write(axes, line + 1 + below, name, bold=False)
                 _draw(axes, line + 1 + below, difference, filled=below == 0)
             line += 1 + len(found)
 
