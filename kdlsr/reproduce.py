@@ -32,7 +32,17 @@ if TYPE_CHECKING:
     from kdlsr.tables.launching import Outcome
     from kdlsr.tables.plan import Plan, PlannedJob
 
-OWN = ("table", "mode", "seeds", "forms", "methods", "controls", "protocol", "profile")
+OWN = (
+    "table",
+    "mode",
+    "seeds",
+    "teacher_seeds",
+    "forms",
+    "methods",
+    "controls",
+    "protocol",
+    "profile",
+)
 LAUNCH = ("hydra", "cluster")
 MOST_SEEDS = 10_000
 
@@ -45,6 +55,8 @@ class Choices:
         table: a file of experiments/ without suffix, a folder of them, or a list of either.
         mode: run; plan and list start nothing; report renders what is there.
         seeds: how many, or which; null: the profile's.
+        teacher_seeds: how many teachers each student has, one after the other; `each`: one of its
+            own for each seed.
         forms: of each method; null: all that its loss has.
         methods: rows of these methods only; null: all.
         controls: whether each form's controls are run too.
@@ -55,6 +67,7 @@ class Choices:
     table: str | tuple[str, ...] = ()
     mode: Literal["run", "plan", "list", "report"] = "run"
     seeds: Annotated[int, Between(1, MOST_SEEDS)] | tuple[Seed, ...] | None = None
+    teacher_seeds: Annotated[int, Between(1, MOST_SEEDS)] | Literal["each"] = 1
     forms: tuple[str, ...] | None = None
     methods: tuple[str, ...] | None = None
     controls: bool = True
@@ -163,7 +176,15 @@ def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan
 
     given = profile.seeds if choices.seeds is None else choices.seeds
     seeds = tuple(range(given)) if isinstance(given, int) else given
-    request = Request(profile, seeds, choices.forms, choices.methods, choices.controls, line.runs)
+    request = Request(
+        profile,
+        seeds,
+        choices.forms,
+        choices.methods,
+        choices.controls,
+        line.runs,
+        choices.teacher_seeds,
+    )
     return plan_tables(tables, request)
 
 

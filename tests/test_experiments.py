@@ -282,7 +282,7 @@ def test_tables_1_4_5_and_9_share_baselines_and_teachers() -> None:
     assert len(together) == len(set(together)) == len(set.union(*apart))
     assert len(together) < sum(map(len, apart))
     baselines = [c for t in planned(1, 4, 5, 9).tables for c in t.cells if c.kind == "baseline"]
-    ids = {(c.row, run.run_id) for c in baselines for run in c.runs.values()}
+    ids = {(c.row, run.run_id) for c in baselines for run in c.runs}
     assert len(ids) == len({row for row, _ in ids}) == 7  # one run per network and seed
     # The poor teachers of Table 4 are beginnings of the teachers of Table 1.
     teachers = {job.run.run_id: job for job in planned(1, 4, 5, 9).jobs if job.only_teaches}

@@ -227,7 +227,7 @@ def test_a_table_has_rows_that_learn_from_their_own_past() -> None:
     found = {
         cell.column: dict(run.config.teacher.options)
         for cell in planned.cells
-        for run in cell.runs.values()
+        for run in cell.runs
         if run.config.teacher.name == "past"
     }
     assert found == {
@@ -235,7 +235,7 @@ def test_a_table_has_rows_that_learn_from_their_own_past() -> None:
         "last three epochs": {"epochs_ago": [1, 2, 3]},
     }
     assert not any(run.teacher_run for cell in planned.cells if cell.column in found
-                   for run in cell.runs.values())  # fmt: skip
+                   for run in cell.runs)  # fmt: skip
 
 
 def test_a_past_is_not_one_teacher_for_all_seeds(plan: Any) -> None:

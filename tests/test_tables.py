@@ -260,7 +260,7 @@ def test_an_omitted_cell_says_why_and_needs_no_run(planned: Any) -> None:
     cell = CELL | {"method": "kd", "network": "huge", "omitted": "no such network here"}
     plan = planned(cell)
     (only,) = plan.tables[0].cells
-    assert (only.omitted, only.runs, plan.jobs) == ("no such network here", {}, [])
+    assert (only.omitted, only.runs, plan.jobs) == ("no such network here", (), [])
 
 
 def test_states_follow_the_store_and_what_a_failed_teacher_holds_up(planned: Any) -> None:

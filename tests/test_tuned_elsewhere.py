@@ -233,7 +233,7 @@ def test_networks_that_one_profile_has_for_both_are_no_pair(table: Table) -> Non
 def test_a_report_of_nothing_run_yet_says_so(table: Table) -> None:
     (planned,) = plan_tables([table], Request(profile_named("smoke"), (0,))).tables
     states = dict.fromkeys(
-        (run.run_id for cell in planned.cells for run in cell.runs.values()), "not started"
+        (run.run_id for cell in planned.cells for run in cell.runs), "not started"
     )
     report = report_table(planned, states, None, "command")  # type: ignore[arg-type]
     (study,) = report.studies

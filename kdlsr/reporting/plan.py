@@ -42,7 +42,7 @@ def _cells_of_runs(plan: Plan) -> dict[str, list[str]]:
     cells: dict[str, dict[str, None]] = {}
     for table in plan.tables:
         for cell in table.cells:
-            for run in cell.runs.values():
+            for run in cell.runs:
                 cells.setdefault(run.run_id, {})[cell.key] = None
     return {run_id: list(keys) for run_id, keys in cells.items()}
 

@@ -33,7 +33,7 @@ def report_table(
     cells = [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
     found = summarise(cells, protocol, is_published_size=planned.request.is_published_size)
     table, profile = planned.table, planned.request.profile
-    runs = [run for cell in planned.cells for run in cell.runs.values()]
+    runs = [run for cell in planned.cells for run in cell.runs]
     data = describe_data(resolved_config(runs[0])) if runs else "no runs"
     n = len(planned.request.seeds)
     studied = study_all(Studied(found.cells, found.protocol, table))
@@ -71,13 +71,13 @@ def _teachers_of(run: Run) -> Iterator[Run]:
 
 
 def _cell(cell: PlannedCell, states: Mapping[str, JobState], paper_runs: int | None) -> Cell:
-    cards = [card_of(run, "itself") for run in cell.runs.values()]
+    cards = [card_of(run, "itself") for run in cell.runs]
     runs = []
-    for card, run in zip(cards, cell.runs.values(), strict=True):
+    for card, run in zip(cards, cell.runs, strict=True):
         # What only teaches, and so may be not needed, is in no cell.
         state = cast(RunState, states[card.run_id])
-        overrides = (*cell.overrides.texts(), f"seed={card.seed}")
-        runs.append(read_run(card, store_of(run.config).run(card.run_id), state, overrides))
+        folder = store_of(run.config).run(card.run_id)
+        runs.append(read_run(card, folder, state, run.command.texts()))
     return Cell(
         **{each.name: getattr(cell, each.name) for each in fields(PlacedCell)},
         runs=tuple(runs),

@@ -115,9 +115,9 @@ class Expansion:
         """Adds a control cell unless it is there already, or is the baseline; returns its key."""
         overrides = self._student(cell, variant)
         runs = self._runs(overrides, f"{cell.row}: {variant.name}")
-        ids = {run.run_id for run in runs.values()}
+        ids = {run.run_id for run in runs}
         for key, known in self.cells.items():
-            if known.runs and {run.run_id for run in known.runs.values()} == ids:
+            if known.runs and {run.run_id for run in known.runs} == ids:
                 return key
         label = self.sized.label(cell.network, cell.student_role)
         name = variant.name + self._own_batch(cell)
@@ -190,14 +190,23 @@ class Expansion:
         epochs = int(self._config["schedule"]["epochs"])
         return max(1, round(published * epochs / self.setting.epochs))
 
-    def _runs(self, overrides: Overrides, where: str) -> dict[int, Run]:
+    def _runs(self, overrides: Overrides, where: str) -> tuple[Run, ...]:
         try:
-            # As composing all of it would, but without Hydra.
-            config = read_config(overrides.apply_to(self._config))
-            planned = plan_run(config, overrides)
+            planned = self._planned(overrides)
+            if planned.teacher_run is None:
+                return tuple(with_seed(planned, seed) for seed in self.request.seeds)
+            first = planned.config.teacher.seed
+            by_teacher = {
+                other: self._planned(overrides.set("teacher.seed", first + other))
+                for other in {other for _, other in self.request.taught} - {0}
+            } | {0: planned}
         except UserError as error:
             raise UserError(f"{self.table.name}: {where}: {error}") from error
-        return {seed: with_seed(planned, seed) for seed in self.request.seeds}
+        return tuple(with_seed(by_teacher[other], seed) for seed, other in self.request.taught)
+
+    def _planned(self, overrides: Overrides) -> Run:
+        """Plans a run as composing all of it would, but without Hydra."""
+        return plan_run(read_config(overrides.apply_to(self._config)), overrides)
 
 
 def _batch_size(size: int) -> Overrides:

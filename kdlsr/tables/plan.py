@@ -1,8 +1,7 @@
 """What a plan is made of: tables, their cells, and the jobs that the cells need, in layers."""
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
@@ -14,6 +13,7 @@ from kdlsr.tables.schema import Paper, Table
 from kdlsr.tables.setting import Profile, Setting
 
 Kind = Literal["baseline", "method", "control", "cell"]
+TeacherSeeds = int | Literal["each"]
 JobState = Literal["complete", "failed", "incomplete", "not started", "not run", "not needed"]
 
 
@@ -28,6 +28,8 @@ class Request:
         methods: only rows of these methods; None: all.
         controls: whether their controls are run too.
         overrides: for every run, as on the command line of `kdlsr.train`.
+        teacher_seeds: how many teachers each student has one after the other, crossed with the
+            seeds; `each`: a teacher of its own for each seed, nested in them.
     """
 
     profile: Profile
@@ -36,6 +38,14 @@ class Request:
     methods: tuple[str, ...] | None = None
     controls: bool = True
     overrides: Overrides = NO_OVERRIDES
+    teacher_seeds: TeacherSeeds = 1
+
+    @property
+    def taught(self) -> list[tuple[int, int]]:
+        """The runs of a taught cell: the student's seed, and what is added to its teacher's."""
+        if self.teacher_seeds == "each":
+            return [(seed, seed) for seed in self.seeds]
+        return [(seed, other) for seed in self.seeds for other in range(self.teacher_seeds)]
 
     @property
     def is_published_size(self) -> bool:
@@ -73,16 +83,16 @@ class PlacedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedCell(PlacedCell):
-    """Runs that differ in the seed only, and what they are in a table.
+    """Runs that differ in their seeds only, and what they are in a table.
 
     Attributes:
-        overrides: of `kdlsr.train`, without the seed.
-        runs: by seed.
+        overrides: of `kdlsr.train`, without the seeds.
+        runs: seed after seed, and of one seed teacher after teacher.
         paper: the paper's value, with its grade of evidence.
     """
 
     overrides: Overrides = NO_OVERRIDES
-    runs: Mapping[int, Run] = field(default_factory=dict)
+    runs: tuple[Run, ...] = ()
     paper: Paper | None = None
 
 

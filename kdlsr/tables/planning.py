@@ -75,7 +75,7 @@ def _layers(tables: Sequence[PlannedTable]) -> tuple[tuple[PlannedJob, ...], ...
     needs: dict[str, _Need] = {}
     for table in tables:
         for cell in table.cells:
-            for run in cell.runs.values():
+            for run in cell.runs:
                 _demand(needs, run, "last")
                 needs[run.run_id].only_teaches = False
     jobs = [
