@@ -177,6 +177,22 @@ def test_interleave_is_a_shuffle_with_two_groups(memory_format: torch.memory_for
     assert shuffled.is_contiguous(memory_format=memory_format)
 
 
+def test_the_gradients_of_interleaved_maps_lie_in_memory_as_the_maps_do() -> None:
+    halves = torch.randn(2, 2, 6, 5, 4).unbind()
+    first, second = (t.contiguous(memory_format=torch.channels_last) for t in halves)
+    gradients: list[torch.Tensor] = []
+    read = [(t.requires_grad_() * 1) for t in (first, second)]
+    for t in read:
+        t.register_hook(gradients.append)
+    shuffled = interleave(*read)
+    upstream = torch.randn_like(shuffled)
+    shuffled.backward(upstream)
+    assert torch.equal(first.grad, upstream[:, ::2])
+    assert torch.equal(second.grad, upstream[:, 1::2])
+    assert len(gradients) == 2
+    assert all(g.is_contiguous(memory_format=torch.channels_last) for g in gradients)
+
+
 def test_parameter_free_shortcut_takes_every_second_pixel_and_adds_zero_channels() -> None:
     block = Block(4, 8, stride=2).eval()
     nn.init.zeros_(block.bn2.weight)

@@ -6,6 +6,8 @@ image becomes 34x34, with a frame of normalised biases); strides are in the stag
 and 64 channels only; the bottleneck with expansion 1 keeps its first 1x1; every convolution
 has a bias; the classifier is a 1x1 convolution and there is no dropout. PyTorch's default
 initialisation.
+
+ReLU6 is not in place: autograd needs what goes into it, and would copy that first.
 """
 
 from torch import Tensor, nn
@@ -35,9 +37,9 @@ class InvertedResidual(nn.Module):
         inner = inputs * expansion
         self.residual = nn.Sequential(
             *conv_bn(inputs, inner, 1, bias=True),
-            nn.ReLU6(inplace=True),
+            nn.ReLU6(),
             *conv_bn(inner, inner, 3, stride, groups=inner, bias=True),
-            nn.ReLU6(inplace=True),
+            nn.ReLU6(),
             *conv_bn(inner, outputs, 1, bias=True),
         )
         self.has_shortcut = stride == 1 and inputs == outputs
@@ -55,7 +57,7 @@ class MobileNetV2(nn.Module):
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(in_channels, 32, 1, padding=1), nn.BatchNorm2d(32), nn.ReLU6(inplace=True)
+            nn.Conv2d(in_channels, 32, 1, padding=1), nn.BatchNorm2d(32), nn.ReLU6()
         )
         self.stages = nn.Sequential()
         inputs = 32
@@ -65,7 +67,7 @@ class MobileNetV2(nn.Module):
                 stage.append(InvertedResidual(inputs, outputs, stride, expansion))
                 inputs = outputs
             self.stages.append(stage)
-        self.head = nn.Sequential(*conv_bn(inputs, 1280, 1, bias=True), nn.ReLU6(inplace=True))
+        self.head = nn.Sequential(*conv_bn(inputs, 1280, 1, bias=True), nn.ReLU6())
         self.classifier = nn.Conv2d(1280, num_classes, 1)
 
     def features(self, x: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ Ma et al.: ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture De
 max-pool; every convolution has a bias. PyTorch's default initialisation.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,13 +22,29 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
 
     One copy does both. It is made in the memory format of the maps (the usual reshaping to
     five dimensions turns channels_last into NCHW), which autograd then keeps on its way back.
+    On a CPU each map's gradient, every second channel, is gathered before others read it.
     """
     if first.is_contiguous(memory_format=torch.channels_last) or second.is_contiguous(
         memory_format=torch.channels_last
     ):
+        if first.device.type == "cpu" and torch.is_grad_enabled():
+            first, second = _GatheredGradient.apply(first), _GatheredGradient.apply(second)
         last = (first.permute(0, 2, 3, 1), second.permute(0, 2, 3, 1))
         return torch.stack(last, dim=4).flatten(3).permute(0, 3, 1, 2)
     return torch.stack((first, second), dim=2).flatten(1, 2)
+
+
+class _GatheredGradient(torch.autograd.Function):
+    """The identity, whose gradient lies in memory without gaps: ReLU's runs quicker over it."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(_: Any, *grad_outputs: Tensor) -> Tensor:
+        (grad,) = grad_outputs
+        return grad.contiguous(memory_format=torch.channels_last)
 
 
 def branch(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
