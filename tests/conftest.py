@@ -46,6 +46,7 @@ def step_of(
     epoch: int = 0,
     epochs: int = 3,
     state: nn.Module | None = None,
+    partner_logits: Tensor | None = None,
 ) -> Step:
     """The first step of an epoch, of a loss without state unless it is given."""
     return Step(
@@ -57,6 +58,7 @@ def step_of(
         epochs=epochs,
         soft_targets=soft_targets,
         state=nn.Module() if state is None else state,
+        partner_logits=partner_logits,
     )
 
 

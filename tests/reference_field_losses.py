@@ -90,3 +90,56 @@ def wttm(z: Array, y: Labels, zt: Array, weight: float, gamma: float) -> float:
         return float(powers.sum() * kl(powers / powers.sum(), softmax(zn)))
 
     return ce(z, y) + weight * mean(of_sample(zn, tn) for zn, tn in zip(z, zt, strict=True))
+
+
+# --- with a state, which is given as it stands ----------------------------------------------
+
+
+def ols(z: Array, y: Labels, labels: Array, share: float) -> float:
+    online = mean(
+        -float((labels[c] * np.log(softmax(zn))).sum()) for zn, c in zip(z, y, strict=True)
+    )
+    return share * ce(z, y) + (1 - share) * online
+
+
+def ols_labels(z: Array, y: Labels, never_right: float) -> Array:
+    """The next epoch's labels after an epoch of all these samples."""
+    K = z.shape[1]
+    rows = []
+    for c in range(K):
+        right = [softmax(zn) for zn, d in zip(z, y, strict=True) if d == c and zn.argmax() == c]
+        rows.append(np.mean(right, axis=0) if right else np.full(K, never_right))
+    return np.stack(rows)
+
+
+def ps_kd(z: Array, y: Labels, past: list[Array | None], alpha: float) -> float:
+    K = z.shape[1]
+
+    def of_sample(zn: Array, c: int, before: Array | None) -> float:
+        known = one_hot(c, K) if before is None else before
+        return cross_entropy((1 - alpha) * one_hot(c, K) + alpha * known, softmax(zn))
+
+    return mean(of_sample(zn, int(c), p) for zn, c, p in zip(z, y, past, strict=True))
+
+
+def ls_plus_plus(
+    z: Array, y: Labels, scores: Array, alpha: float, of: tuple[Array, Array] | None = None
+) -> float:
+    """`of`: the logits and scores of what is detached; None: these."""
+    still_z, still_scores = (z, scores) if of is None else of
+
+    def target(c: int, s: Array) -> Array:
+        shares = list(softmax(s[c]))
+        shares.insert(c, 0.0)
+        return (1 - alpha) * one_hot(c, z.shape[1]) + alpha * np.array(shares)
+
+    def of_sample(n: int, c: int) -> float:
+        forward = -(target(c, still_scores) * np.log(softmax(z[n]) + 1e-6)).sum()
+        reverse = -(softmax(still_z[n]) * np.log(target(c, scores) + 1e-6)).sum()
+        return float(forward + reverse) / 2
+
+    return mean(of_sample(n, int(c)) for n, c in enumerate(y))
+
+
+def cs_kd(z: Array, y: Labels, partner: Array, weight: float, tau: float) -> float:
+    return kd(z, y, partner, 1.0, weight, tau)

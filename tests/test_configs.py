@@ -74,7 +74,8 @@ def _step(config: RunConfig, inputs: torch.Tensor) -> float:
     logits = learner.forward(batch.inputs)
     teacher_logits = torch.randn_like(logits) if run.loss.needs_teacher else None
     state = run.loss.state(len(labels))
-    terms = run.loss(step_of(logits, labels, teacher_logits, state=state))
+    step = step_of(logits, labels, teacher_logits, state=state, partner_logits=logits.detach())
+    terms = run.loss(step)
     learner.set_rate(0.01)
     learner.update(terms["total"])
     moved = [not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)]

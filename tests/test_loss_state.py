@@ -19,46 +19,6 @@ from kdlsr.runs.session import Session
 from kdlsr.training.checkpoint import checkpoint_epochs, checkpoint_path, read_checkpoint
 
 
-class SoftLabels(nn.Module):
-    """Each class's soft label, and what this epoch's right answers make of the next one."""
-
-    labels: Tensor
-    sums: Tensor
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
-        self.register_buffer("labels", torch.full((num_classes, num_classes), 1 / num_classes))
-        self.register_buffer("sums", torch.zeros(num_classes, num_classes))
-
-
-@dataclass(frozen=True, kw_only=True)
-class OnlineLabelSmoothing(Loss):
-    """Zhang et al., IEEE TIP 2021: half of the target is what the class was taken for before."""
-
-    @property
-    def hard_scale(self) -> float:
-        return self.scale
-
-    def state(self, num_samples: int) -> nn.Module:
-        return SoftLabels(self.num_classes)
-
-    def terms(self, step: Step) -> Terms:
-        assert isinstance(step.state, SoftLabels)
-        log_p = F.log_softmax(step.logits.float(), dim=1)
-        hard = F.nll_loss(log_p, step.labels)
-        online = -(step.state.labels[step.labels] * log_p).sum(dim=1).mean()
-        with torch.no_grad():
-            right = (log_p.argmax(dim=1) == step.labels)[:, None]
-            step.state.sums.index_add_(0, step.labels, log_p.exp() * right)
-        return {"hard": hard, "online": online, "total": (hard + online) / 2}
-
-    def end_epoch(self, state: nn.Module) -> None:
-        assert isinstance(state, SoftLabels)
-        seen = state.sums.sum(dim=1, keepdim=True)
-        state.labels.copy_(torch.where(seen > 0, state.sums / seen.clamp(min=1e-9), state.labels))
-        state.sums.zero_()
-
-
 class Temperature(nn.Module):
     """A temperature that is learned, by its logarithm; which rows were seen, and when."""
 
@@ -93,8 +53,8 @@ class LearnedTemperature(Loss):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both are registered for one test, as an entry point would."""
-    known = {"online": OnlineLabelSmoothing, "learned": LearnedTemperature}
+    """It is registered for one test, as an entry point would."""
+    known = {"learned": LearnedTemperature}
     losses.names()
     monkeypatch.setattr(losses, "_options", losses._options | known)
 
@@ -117,7 +77,7 @@ def _kept_state(run: Run) -> dict[str, Tensor]:
     return state
 
 
-@pytest.mark.parametrize("loss", ["online", "learned"])
+@pytest.mark.parametrize("loss", ["ols", "ps_kd", "ls_plus_plus", "learned"])
 def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -> None:
     whole, broken = (_planned(loss, tmp_path / name) for name in ("whole", "broken"))
     complete_run(whole, Session())
@@ -132,7 +92,7 @@ def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -
 
 
 def test_what_a_loss_remembers_of_an_epoch_is_in_its_checkpoint(tmp_path: Path) -> None:
-    run = _planned("online", tmp_path)
+    run = _planned("ols", tmp_path)
     complete_run(run, Session())
     state = _kept_state(run)
     assert not state["sums"].any()

@@ -32,6 +32,7 @@ class Purpose(IntEnum):
     STEP = 5
     BATCHES = 6
     TEST = 7
+    PARTNERS = 8
 
 
 def words(purpose: Purpose, key: tuple[int, int], count: int, name: str = "") -> Words:
@@ -79,9 +80,34 @@ def permutation_in_buckets(lengths: Rows, data_seed: int, epoch: int, batch_size
     return np.concatenate([batches[turns].reshape(-1), drawn[full:]])
 
 
-def below(bound: int, drawn: Words) -> npt.NDArray[np.int64]:
+def partners(labels: Rows, rows: Rows, data_seed: int, epoch: int) -> Rows:
+    """Returns for each of `rows` (n,) another of them that has its label: (n,).
+
+    Drawn anew in every epoch, each with the same chance; a row that is alone is its own.
+
+    Args:
+        labels: (N,), of all samples.
+        rows: among which partners are: no sample that is held out.
+        data_seed: with `epoch` all that the draw depends on.
+        epoch: counted from 0.
+    """
+    drawn = words(Purpose.PARTNERS, (data_seed, epoch), len(labels))[rows]
+    by_label = np.argsort(labels[rows], kind="stable")  # places of `rows`, class by class
+    sizes = np.unique(labels[rows], return_counts=True)[1]
+    size = np.repeat(sizes, sizes)
+    first = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    own = np.arange(len(rows)) - first
+    chosen = below(np.maximum(size - 1, 1), drawn[by_label])
+    chosen += (chosen >= own) & (size > 1)
+    found = np.empty_like(rows)
+    found[by_label] = rows[by_label[first + chosen]]
+    return found
+
+
+def below(bound: int | Rows, drawn: Words) -> npt.NDArray[np.int64]:
     """Integers in 0..bound-1 from the high 32 bits; off uniform by less than bound / 2**32."""
-    return (((drawn >> np.uint64(32)) * np.uint64(bound)) >> np.uint64(32)).astype(np.int64)
+    bounds = np.asarray(bound, dtype=np.uint64)
+    return (((drawn >> np.uint64(32)) * bounds) >> np.uint64(32)).astype(np.int64)
 
 
 def unit(drawn: Words) -> npt.NDArray[np.float64]:

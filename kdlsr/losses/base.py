@@ -47,6 +47,7 @@ class Loss(ABC):
         scale: multiplies the total.
         needs: what of a step it has to be given, of `ON_REQUEST`.
         teacher_must_be_self: whether its teacher has to be the student's own architecture.
+        decays_state: whether what its state learns has the network's weight decay.
         forms: in which of the forms that can be confused it exists (a field `form` has them,
             where there are several).
         stated: hyper-parameters that a published row cannot leave to this loss's defaults.
@@ -56,6 +57,7 @@ class Loss(ABC):
     scale: Positive = 1.0
     needs: ClassVar[frozenset[str]] = frozenset()
     teacher_must_be_self: ClassVar[bool] = False
+    decays_state: ClassVar[bool] = False
     forms: ClassVar[tuple[str, ...]] = ("as_written",)
     stated: ClassVar[frozenset[str]] = frozenset()
 
@@ -104,7 +106,8 @@ class Loss(ABC):
         """Returns what this loss keeps from step to step, as it is before the first.
 
         Its buffers are remembered and its parameters learned with the network (by the same
-        optimiser, without weight decay); both are in the checkpoint.
+        optimiser, without weight decay unless `decays_state`); both are in the checkpoint. A
+        step and `end_epoch` change them in place: a recorded step goes on seeing them.
 
         Args:
             num_samples: of the data set's training samples: `Step.rows` are below it.

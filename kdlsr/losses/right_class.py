@@ -10,10 +10,15 @@ from torch import Tensor
 from kdlsr.losses.divergence import shifted_logits
 
 
+def wrong_places(labels: Tensor, num_classes: int) -> Tensor:
+    """Returns (N, K - 1), int64: the classes that are not the label's, in their order."""
+    classes = torch.arange(num_classes - 1, device=labels.device)
+    return classes + (classes >= labels[:, None])
+
+
 def wrong_classes(logits: Tensor, labels: Tensor) -> Tensor:
     """Returns (N, K - 1): each sample's logits without its label's, in the classes' order."""
-    classes = torch.arange(logits.shape[1] - 1, device=logits.device)
-    return logits.gather(1, classes + (classes >= labels[:, None]))
+    return logits.gather(1, wrong_places(labels, logits.shape[1]))
 
 
 def right_or_wrong(logits: Tensor, labels: Tensor, tau: float) -> Tensor:

@@ -21,7 +21,7 @@ total: the loss.
 they can be compared from one loss and form to another.
 """
 
-ON_REQUEST = frozenset({"soft_targets"})
+ON_REQUEST = frozenset({"soft_targets", "partner_logits"})
 """What a step holds only for a loss that needs it: the names that `Loss.needs` may have."""
 
 
@@ -43,6 +43,8 @@ class Step:
         epochs: of the whole training.
         soft_targets: (N, K), the teacher's logits; None unless the loss needs them.
         state: what `Loss.state` made, on the device; the loss may change its buffers in place.
+        partner_logits: (N, K), the student's own, in training mode and without gradient, for
+            another training sample of each sample's class; None unless the loss needs them.
     """
 
     logits: Tensor
@@ -53,6 +55,7 @@ class Step:
     epochs: int
     soft_targets: Tensor | None
     state: nn.Module
+    partner_logits: Tensor | None = None
 
 
 def soft_targets_of(step: Step) -> Tensor:

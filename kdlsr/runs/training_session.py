@@ -135,7 +135,9 @@ class TrainingSession:
         loss_state = run.loss.state(len(self._streams.train.samples.labels)).to(run.device)
         return Learner(
             model=model,
-            optimizer=build_optimizer(model, run.optimisation, schedule, loss_state),
+            optimizer=build_optimizer(
+                model, run.optimisation, schedule, loss_state, decays_state=run.loss.decays_state
+            ),
             schedule=schedule,
             precision=run.precision,
             device=run.device,

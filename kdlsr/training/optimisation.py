@@ -81,12 +81,15 @@ def build_optimizer(
     chosen: Optimisation,
     schedule: ScheduleConfig,
     loss_state: nn.Module | None = None,
+    *,
+    decays_state: bool = False,
 ) -> torch.optim.Optimizer:
     """Returns the optimiser over all of the model's parameters.
 
     Weight decay is on every one of them, with AdamW on those of two dimensions and more alone:
     neither on biases nor on normalisations. What a loss learns (the parameters of `loss_state`)
-    is learned at the same rate, without decay: it would pull a temperature or a weight to 0.
+    is learned at the same rate, without decay, which would pull a temperature or a weight to 0,
+    unless the loss has it so (`decays_state`).
 
     SGD, Adam and AdamW are torch's fused ones, which do the same arithmetic in one pass and,
     under fp16, need no host synchronisation.
@@ -95,9 +98,11 @@ def build_optimizer(
     decayed = [p for p in learned if p.ndim > 1] if chosen.optimizer == "adamw" else learned
     others = [p for p in learned if p.ndim <= 1] if chosen.optimizer == "adamw" else []
     parameters: list[dict[str, Any]] = [{"params": decayed}]
-    for free in (others, _learned(loss_state) if loss_state is not None else []):
+    of_loss = _learned(loss_state) if loss_state is not None else []
+    for free, is_decayed in ((others, False), (of_loss, decays_state)):
         if free:
-            parameters.append({"params": free, "weight_decay": 0.0})
+            own = {} if is_decayed else {"weight_decay": 0.0}
+            parameters.append({"params": free, **own})
     rate = chosen.lr * schedule.batch_size / schedule.lr_batch_size
     if chosen.optimizer == "sgd":
         return torch.optim.SGD(
