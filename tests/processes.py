@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 # What a run imports while it runs; a name that is not there costs time only.
-PRELOADED = ["torch", "sklearn.datasets", "timm.optim", "rich.table", "kdlsr.train"]
+PRELOADED = ["torch", "torch._dynamo", "timm.optim", "rich.table", "kdlsr.train"]
 PRELOADED += ["kdlsr.reproduce", "kdlsr.runs.execute", "kdlsr.runs.sweep", "kdlsr.data.digits"]
 
 _context = multiprocessing.get_context("forkserver")

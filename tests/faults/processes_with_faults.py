@@ -29,7 +29,7 @@ REPOSITORY = HERE.parents[1]
 STALE_S, POLL_S = 0.5, 0.02  # so that a stopped owner is succeeded within a trial
 # What commands import while they run.
 PRELOADED = ["torch", "torch._dynamo", "torch.utils.serialization", "torchmetrics", "matplotlib"]
-PRELOADED += ["sklearn.datasets", "timm.optim", "rich.table", "rich.progress", "kdlsr.train"]
+PRELOADED += ["timm.optim", "rich.table", "rich.progress", "kdlsr.train"]
 PRELOADED += ["kdlsr.reproduce", "kdlsr.report", "kdlsr.why", "kdlsr.runs.execute"]
 PRELOADED += ["kdlsr.runs.sweep", "kdlsr.data.digits", "kdlsr.tables.launching"]
 PRELOADED += ["kdlsr.reporting.any_runs.report", "kdlsr.reporting.write", "kdlsr.reporting.page"]

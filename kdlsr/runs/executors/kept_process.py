@@ -35,9 +35,10 @@ def _main() -> int:
     jobs: Jobs = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
     free = free_memory()
-    gc.freeze()  # what was imported stays: collecting has not to look at it
     while (content := jobs.get()) != GOODBYE:
         connection.send(_carry_out(content, free))
+        if not gc.get_freeze_count():
+            gc.freeze()  # what was imported stays: collecting, a job's length, need not look at it
     return EXIT_OK
 
 
