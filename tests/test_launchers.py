@@ -160,6 +160,7 @@ def test_a_launcher_that_is_not_installed_says_what_installs_it(
         (["+cluster=local", "hydra.launcher.timeout_min=0"], "timeout_min=0 is not possible"),
         (["+cluster=local", "+hydra.launcher.qos=x"], "unknown key hydra.launcher.qos"),
         (["+cluster=local", "hydra.launcher.jobs_per_gpu=0"], "jobs_per_gpu=0 is not possible"),
+        (["+cluster=local", "device=cuda:1"], "each run sees its own GPU as cuda:0"),
         (["hydra/launcher=submitit_local", "hydra.launcher.nodes=2"], "hydra.launcher.nodes"),
         (["+cluster=slurm", "hydra.launcher.partion=x"], "hydra.launcher.partion"),
         (["+cluster=ray", "+hydra.launcher.ray.remote.num_cpu=1"], "nearest: num_cpus"),

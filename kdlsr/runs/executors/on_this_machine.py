@@ -53,6 +53,14 @@ class LocalSettings:
     mps: bool = True
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        number = self.device.removeprefix("cuda:")
+        if number.isdecimal() and int(number) >= (self.gpus_per_node or 1):
+            raise ValueError(
+                f"device={self.device}: each run sees its own GPU as cuda:0; say which GPUs there "
+                "are by CUDA_VISIBLE_DEVICES"
+            )
+
 
 class OnThisMachine:
     """Gives each job to a process that has none, and starts as many of those as are needed."""
