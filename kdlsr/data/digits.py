@@ -32,9 +32,9 @@ class Digits(Dataset):
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
         progress("read digits", 0, 1)
-        images, labels = _read()
+        images, written = _read()
         pixels = (images.reshape(-1, 8, 8, 1) * 15).astype(np.uint8)
-        labels = labels.astype(np.int64)
+        labels = written.astype(np.int64)
         is_test = test_rows(labels)
         progress("read digits", 1, 1)
         return (
