@@ -404,10 +404,10 @@ def test_fingerprint_does_not_depend_on_where_the_tree_lies(folder: Path) -> Non
 def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "UNSETTLED_NS", -(10**12))
     before = source(folder).facts()
-    read: list[Path] = []
+    read: list[str] = []
     read_row = scan._read_row
 
-    def counting(path: Path, role: scan.Role, kind: FileKind) -> scan.Row:
+    def counting(path: str, role: scan.Role, kind: FileKind) -> scan.Row:
         read.append(path)
         return read_row(path, role, kind)
 
@@ -416,7 +416,7 @@ def test_unchanged_files_are_not_read_again(folder: Path, monkeypatch: pytest.Mo
     assert read == []
     draw(folder / "test" / "emu" / "1.png", 999)
     assert source(folder).facts() != before
-    assert read == [folder / "test" / "emu" / "1.png"]
+    assert read == [f"{folder}/test/emu/1.png"]
 
 
 def test_file_rewritten_within_its_time_stamps_tick_is_noticed(folder: Path) -> None:
@@ -496,7 +496,7 @@ def test_leftovers_of_a_killed_decoding_are_removed(folder: Path, data_dir: Path
 def test_progress_reaches_its_total(folder: Path) -> None:
     reports: list[tuple[str, int, int]] = []
     source(folder).load(lambda *report: reports.append(report))
-    for what, total in (("checksum pets", 18), ("decode pets train", 12), ("decode pets test", 6)):
+    for what, total in (("checksum pets", 18), ("decode pets", 18)):
         assert [r for r in reports if r[0] == what][-1] == (what, total, total)
 
 

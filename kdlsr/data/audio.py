@@ -18,6 +18,7 @@ from kdlsr.config import Between, UserError
 from kdlsr.config.inputs import SpectrogramSpec
 from kdlsr.data.dataset import Dataset, Facts, quiet
 from kdlsr.data.decoded import Decoding, load_decoded
+from kdlsr.data.file_kind import AnyPath
 from kdlsr.data.listing import Tree, counted
 from kdlsr.data.log_mel import Floats, in_bytes, is_silent, log_mel, mel_bands
 from kdlsr.data.scan import Inspection, inspect
@@ -59,7 +60,7 @@ class LogMel(Decoding):
     def key(self) -> list[object]:
         return ["log-mel", *self.settings(), soundfile().__libsndfile_version__]
 
-    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+    def decode(self, path: AnyPath) -> npt.NDArray[np.uint8]:
         samples = self._fitted(read_sound(path, self.rate))
         bands = self.spec.height
         decibels = log_mel(samples, self.rate, n_fft=self.n_fft, hop=self.hop, mels=bands)

@@ -12,6 +12,7 @@ import shutil
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,9 +22,10 @@ import numpy.typing as npt
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.dataset import cache_dir, quiet
+from kdlsr.data.file_kind import AnyPath
 from kdlsr.data.images import Images
-from kdlsr.data.listing import Files, Tree
-from kdlsr.data.scan import in_parallel
+from kdlsr.data.in_parallel import in_parallel
+from kdlsr.data.listing import Tree
 from kdlsr.files import (
     disk_refusals,
     locked,
@@ -54,7 +56,7 @@ class Decoding(ABC):
         """Returns what decides the arrays besides the files, decoders' versions too: JSON."""
 
     @abstractmethod
-    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+    def decode(self, path: AnyPath) -> npt.NDArray[np.uint8]:
         """Returns a file as (H, W, C), as `spec` says.
 
         Raises:
@@ -121,8 +123,7 @@ def _build(
         if folder.exists():
             remove_folder(folder)
         with whole_folder(folder, sync=False) as partial:  # it is checked whenever it is opened
-            _decode_split(partial, "train", tree.root, tree.train, decoding, progress)
-            _decode_split(partial, "test", tree.root, tree.test, decoding, progress)
+            _decode(partial, tree, decoding, progress)
             manifest = {p.name: [p.stat().st_size, _crc32(p)] for p in partial.iterdir()}
             write_whole(partial / MANIFEST, json.dumps(manifest))
 
@@ -144,22 +145,35 @@ def _check_room(folder: Path, tree: Tree, decoding: Decoding) -> None:
         )
 
 
-def _decode_split(
-    folder: Path, split: str, root: Path, files: Files, decoding: Decoding, progress: Progress
-) -> None:
-    shape = (len(files.paths), *decoding.spec.size, decoding.spec.channels)
-    pixels: Any = np.lib.format.open_memmap(
-        folder / f"{split}_pixels.npy", mode="w+", dtype=np.uint8, shape=shape
-    )
-
-    def decode_chunk(rows: Sequence[int]) -> None:
-        for row in rows:
-            pixels[row] = decoding.decode(root / files.paths[row])
-
-    for _ in in_parallel(decode_chunk, range(shape[0]), f"decode {root.name} {split}", progress):
+def _decode(folder: Path, tree: Tree, decoding: Decoding, progress: Progress) -> None:
+    """Writes both splits: all files in one go, so that all cores are busy to the end."""
+    rows: list[tuple[str, int, str]] = []
+    for split, files in (("train", tree.train), ("test", tree.test)):
+        shape = (len(files.paths), *decoding.spec.size, decoding.spec.channels)
+        pixels = folder / f"{split}_pixels.npy"
+        np.lib.format.open_memmap(pixels, mode="w+", dtype=np.uint8, shape=shape)
+        np.save(folder / f"{split}_labels.npy", files.labels)
+        rows += ((pixels.name, row, path) for row, path in enumerate(files.paths))
+    work = _DecodingInto(folder, tree.root, decoding)
+    for _ in in_parallel(work, rows, f"decode {tree.root.name}", progress):
         pass
-    pixels.flush()
-    np.save(folder / f"{split}_labels.npy", files.labels)
+
+
+@dataclass(frozen=True)
+class _DecodingInto:
+    """Decodes files into rows of arrays on the disk, which several processes may do at once."""
+
+    folder: Path
+    root: Path
+    decoding: Decoding
+
+    def __call__(self, chunk: Sequence[tuple[str, int, str]]) -> None:
+        arrays: dict[str, Any] = {
+            name: np.lib.format.open_memmap(self.folder / name, mode="r+")
+            for name in {name for name, _, _ in chunk}
+        }
+        for name, row, path in chunk:
+            arrays[name][row] = self.decoding.decode(f"{self.root}/{path}")
 
 
 def _crc32(path: Path) -> int:

@@ -6,7 +6,10 @@ A kind of file is a subclass beside the code that reads such files; nothing is r
 import mimetypes
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import BinaryIO, ClassVar, NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple, TypeAlias
+
+AnyPath: TypeAlias = str | Path
+"""Text where there are many: a `Path` costs as much as reading a small file."""
 
 
 class Head(NamedTuple):
@@ -59,7 +62,7 @@ class FileKind(ABC):
         """Whether an open file is of this kind and can be read; its content decides."""
 
     @abstractmethod
-    def head(self, path: Path, content: bytes) -> Head:
+    def head(self, path: AnyPath, content: bytes) -> Head:
         """Returns what a file's head says.
 
         Raises:

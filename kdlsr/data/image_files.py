@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -14,14 +13,15 @@ import numpy.typing as npt
 from kdlsr.config import UserError
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data.decoded import Decoding
-from kdlsr.data.file_kind import FileKind, Head
+from kdlsr.data.file_kind import AnyPath, FileKind, Head
 from kdlsr.data.scan import read_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-# What Pillow may take a file for. It knows more, and starts Ghostscript for some of them.
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "QOI", "TIFF", "WEBP")
+# What Pillow may take a file for, asked in this order. It knows more, and starts Ghostscript for
+# some of them.
+FORMATS = ("JPEG", "PNG", "AVIF", "BMP", "GIF", "JPEG2000", "PPM", "QOI", "TIFF", "WEBP")
 
 
 class ImageFiles(FileKind):
@@ -43,7 +43,7 @@ class ImageFiles(FileKind):
         except Exception:  # Pillow's plugins raise nearly anything on what is no image
             return False
 
-    def head(self, path: Path, content: bytes) -> Head:
+    def head(self, path: AnyPath, content: bytes) -> Head:
         with _reading(path), _open(io.BytesIO(content)) as image:
             if image.mode[0] in "IF":
                 raise UserError(f"{path} has more than 8 bits per channel; convert it to 8")
@@ -72,24 +72,25 @@ class ImageDecoding(Decoding):
         # Decoders differ in last bits between versions: what is read is what decoding would give.
         return [PIL.__version__, *self.spec.size, self.spec.channels, self.resize]
 
-    def decode(self, path: Path) -> npt.NDArray[np.uint8]:
+    def decode(self, path: AnyPath) -> npt.NDArray[np.uint8]:
         content, _ = read_bytes(path)
         with _reading(path), _open(io.BytesIO(content)) as opened:
-            image = opened.convert("L" if self.spec.channels == 1 else "RGB")
+            mode = "L" if self.spec.channels == 1 else "RGB"
+            image = opened if opened.mode == mode else opened.convert(mode)
             if self.resize is not None:
                 image = _resize_and_crop(image, self.resize)
-            pixels: npt.NDArray[np.uint8] = np.asarray(image)
-        spec = self.spec
-        if pixels.shape[:2] != spec.size:
+            width, height = image.size
+            pixels = np.frombuffer(image.tobytes(), np.uint8)
+        if (height, width) != self.spec.size:
             raise UserError(
-                f"{path} has {pixels.shape[0]}x{pixels.shape[1]} pixels, others "
-                f"{spec.height}x{spec.width}; set dataset.image_size"
+                f"{path} has {height}x{width} pixels, others "
+                f"{self.spec.height}x{self.spec.width}; set dataset.image_size"
             )
-        return pixels.reshape(*spec.size, spec.channels)
+        return pixels.reshape(height, width, self.spec.channels)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def _reading(path: AnyPath) -> Iterator[None]:
     """Turns whatever Pillow raises on damaged content into one line that names the file."""
     try:
         yield

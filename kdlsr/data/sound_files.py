@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from kdlsr.config import UserError
-from kdlsr.data.file_kind import FileKind, Head
+from kdlsr.data.file_kind import AnyPath, FileKind, Head
 from kdlsr.data.log_mel import Floats
 from kdlsr.data.scan import read_bytes
 
@@ -46,7 +46,7 @@ class SoundFiles(FileKind):
         except (library.SoundFileError, UserError):
             return False
 
-    def head(self, path: Path, content: bytes) -> Head:
+    def head(self, path: AnyPath, content: bytes) -> Head:
         with _opened(path, content) as sound:
             return Head(sound.frames, sound.samplerate, f"{sound.format} {sound.subtype}")
 
@@ -70,7 +70,7 @@ def soundfile() -> ModuleType:
     return found
 
 
-def read_sound(path: Path, rate: int) -> Floats:
+def read_sound(path: AnyPath, rate: int) -> Floats:
     """Returns a sound's samples (n,) in [-1, 1], channels averaged, at `rate` samples a second.
 
     Raises:
@@ -101,7 +101,7 @@ def _resampled(samples: Floats, have: int, want: int) -> Floats:
 
 
 @contextmanager
-def _opened(path: Path, content: bytes) -> Iterator[Any]:
+def _opened(path: AnyPath, content: bytes) -> Iterator[Any]:
     """Opens a whole sound; what libsndfile raises becomes one line that names the file."""
     library = soundfile()
     promised = _promised_bytes(content)
