@@ -85,6 +85,17 @@ def test_resnet20_has_the_parameters_of_he_et_al() -> None:
     assert elements(on_meta("resnet20").parameters()) == 269_722  # "0.27M", table 6
 
 
+def test_resnet34_has_the_blocks_of_he_et_al() -> None:
+    """Blocks of two 3x3 convolutions, each with its normalisation; a shortcut where they widen."""
+    stages = ((64, 3), (128, 4), (256, 6), (512, 3))
+    blocks = sum(2 * n * (9 * w * w + 2 * w) for w, n in stages)
+    narrower = sum(9 * w * w // 2 for w in (128, 256, 512))  # the first convolutions' inputs
+    shortcuts = sum(w * w // 2 + 2 * w for w in (128, 256, 512))
+    ends = 27 * 64 + 2 * 64 + 513 * 100
+    expected = blocks - narrower + shortcuts + ends
+    assert elements(on_meta("resnet34", classes=100).parameters()) == expected == 21_328_292
+
+
 def test_plain_cnn_is_three_convolutions_and_two_linear_layers() -> None:
     model = on_meta("plain_cnn", classes=100)
     shapes = [tuple(p.shape) for p in model.parameters() if p.dim() > 1]

@@ -33,10 +33,13 @@ class Expansion:
 
     def planned(self) -> PlannedTable:
         """Returns the table with all cells that the request asks for."""
+        chosen = self.request.methods
         for name, paper in self.table.baselines.items():
-            self._baseline(name, None, paper)
+            if self.sized.runs_rows_of(name):
+                self._baseline(name, None, paper)
         for cell in self.table.cells:
-            if self.request.methods is None or cell.method in self.request.methods:
+            is_chosen = chosen is None or cell.method in chosen
+            if is_chosen and (cell.omitted or self.sized.runs_rows_of(cell.network)):
                 self._row(cell)
         return PlannedTable(self.table, self.setting, self.request, tuple(self.cells.values()))
 

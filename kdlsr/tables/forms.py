@@ -73,10 +73,12 @@ def _form(cell: Cell, form: str, classes: int) -> Variant:
 
 
 def _teacher_epoch(cell: Cell, form: str) -> int | str:
-    """The released code takes the best-test checkpoint; De-KD a poorly-trained teacher's."""
+    """Yuan et al.'s code takes the best-test checkpoint; De-KD a poorly-trained teacher's."""
     released = form == "as_released"
     if cell.poor_teacher is not None:
         return cell.poor_teacher.as_released if released else cell.poor_teacher.as_written
+    if cell.teacher_epoch is not None:
+        return cell.teacher_epoch
     return "best_test" if released else "last"
 
 

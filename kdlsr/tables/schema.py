@@ -59,6 +59,8 @@ class Cell:
             own.
         teacher: the teacher, a network of the setting, of methods with another network's.
         teacher_overrides: what else its teacher's training has (`loss=lsr`), at any profile.
+        teacher_epoch: which of its teacher's epochs teaches, in whatever form; null: in
+            `as_released` its best on the test set, else its last.
         poor_teacher: the epochs of De-KD's teacher.
         weight_classes: K at which the row's weights were published; elsewhere the loss keeps
             them.
@@ -82,6 +84,7 @@ class Cell:
     role: Role | None = None
     teacher: str | None = None
     teacher_overrides: Overrides = NO_OVERRIDES
+    teacher_epoch: Literal["last", "best_test"] | None = None
     poor_teacher: PoorTeacher | None = None
     weight_classes: Annotated[int, AtLeast(2)] = 100
     batch_size: Annotated[int, AtLeast(2)] | None = None
@@ -129,6 +132,8 @@ class Cell:
             raise UserError(f"{where}: method {self.method} needs {missing[0]}")
         if self.teacher_overrides and method.taught_by in ("none", "past"):
             raise UserError(f"{where}: method {self.method} has no teacher to override")
+        if self.teacher_epoch and (self.poor_teacher or method.taught_by in ("none", "past")):
+            raise UserError(f"{where}: method {self.method} has no teacher_epoch")
         if (method.taught_by == "other") != (self.teacher is not None):
             needs = "has no" if self.teacher else "needs a"
             raise UserError(f"{where}: method {self.method} {needs} teacher")

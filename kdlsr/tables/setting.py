@@ -60,10 +60,12 @@ class Size:
     Attributes:
         overrides: data set and schedule, in place of the profile's; null: the setting's own.
         networks: what stands in for networks of the setting; the others are themselves.
+        students: the networks whose rows are run; null: all.
     """
 
     overrides: Overrides | None = None
     networks: dict[str, StandIn] = field(default_factory=dict)
+    students: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         for profile, size in self.profiles.items():
-            for name in size.networks:
+            for name in (*size.networks, *(size.students or ())):
                 if name not in self.networks:
                     raise ValueError(f"profiles.{profile}: {name} is no network of the setting")
 
@@ -146,6 +148,11 @@ class SizedSetting:
     def is_published(self) -> bool:
         """Whether networks are the setting's own, with all that their rows state."""
         return self._size is None and self.profile.weak is None
+
+    def runs_rows_of(self, name: str) -> bool:
+        """Whether the rows of a network are run at this size."""
+        students = None if self._size is None else self._size.students
+        return students is None or name in students
 
     def network(self, name: str, role: Role | None) -> Overrides:
         """Returns what selects a network, or the one that stands in for it.
