@@ -136,3 +136,42 @@ def test_a_method_without_a_teacher_has_no_epoch_of_one() -> None:
     )
     with pytest.raises(UserError, match=r"^here: method lsr has no teacher_epoch$"):
         cell.check("here")
+
+
+# ---------------------------------------------------------------- what needs no teacher
+
+
+def test_what_needs_no_teacher_is_beside_its_own_control() -> None:
+    table = planned("teacher_free", "reduced")
+    cells = {cell.key: cell for cell in table.cells}
+    assert len(cells) == 15
+    found = {
+        row.column: {cells[key].runs[0].config.loss.name for key in row.control_keys}
+        for row in rows(table)
+    }
+    growing, scaled = {"lsr_growing"}, {"ce", "lsr"}
+    assert found.pop("Tf-KD_reg") == scaled
+    assert found == {
+        "LSR": set(),
+        "MaxSup": growing,
+        "PS-KD": growing,
+        "OLS": {"ols"},
+        "CS-KD": {"cs_kd"},
+        "LS++": scaled,
+    }
+
+
+def test_at_the_papers_size_label_smoothing_is_the_run_of_table_9() -> None:
+    def targets(name: str) -> dict[tuple[str, str], float]:
+        return {
+            (cell.network, cell.column): cell.paper.accuracy
+            for cell in read_table(name).cells
+            if cell.paper and cell.column in ("LSR", "Tf-KD_reg")
+        }
+
+    ours, theirs = targets("field/teacher_free"), targets("yuan2020/table9")
+    assert len(ours) == 4
+    assert ours.items() <= theirs.items()
+    mine, his = read_setting("cifar100_field"), read_setting("cifar100")
+    assert mine.overrides == his.overrides
+    assert all(network == his.networks[name] for name, network in mine.networks.items())

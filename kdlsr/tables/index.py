@@ -81,11 +81,11 @@ def _row_of(table: Table, costs: Mapping[str, Cost] | None) -> IndexRow:
 def _costs(table: Table) -> dict[str, Cost] | None:
     """Plans a table with one seed, and returns what each of its runs costs, by run_id.
 
-    None where a setting says itself what profiles mean: its data and networks are files, which an
-    index neither asks for nor downloads. Its cells are planned tiny all the same.
+    None where even a plan needs files, which an index neither asks for nor downloads. Its cells
+    are planned tiny all the same.
     """
     setting = read_setting(table.setting)
-    is_of_files = bool(setting.profiles) and table.profile != "smoke"
+    is_of_files = setting.needs_files and table.profile != "smoke"
     profile = profile_named("smoke" if is_of_files else table.profile)
     plan = plan_tables([table], Request(profile, seeds=(0,)))
     if is_of_files:

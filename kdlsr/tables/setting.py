@@ -79,6 +79,7 @@ class Setting:
         train_images: per epoch; for estimates of time alone.
         epochs: of the full schedule.
         networks: by name.
+        needs_files: whether its data or networks are files that a plan already has to look at.
         profiles: what profiles mean here, by their names, where a profile's own data and
             networks by role would be of another kind.
         notes: what the source leaves open and what is used instead.
@@ -91,6 +92,7 @@ class Setting:
     train_images: Annotated[int, AtLeast(1)]
     epochs: Annotated[int, AtLeast(1)]
     networks: dict[str, Network] = field(default_factory=dict)
+    needs_files: bool = False
     profiles: dict[str, Size] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
