@@ -56,9 +56,11 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     from kdlsr.data.stream import EvalStream, TrainStream
     from kdlsr.losses import build_loss
     from kdlsr.models import Recipe, build_model
-    from kdlsr.training.fit import Task, train_epoch
+    from kdlsr.training.fit import train_epoch
     from kdlsr.training.learner import Learner
     from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+    from kdlsr.training.steps import TrainingSteps
+    from kdlsr.training.task import Task
 
     device = torch.device("cuda")
     rng = np.random.default_rng(0)
@@ -80,7 +82,7 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     model = build_model("resnet8", {}, spec=ImageSpec(32, 32, 3), num_classes=4).to(device)
     optimizer = build_optimizer(model, resolve_optimisation(SCHEDULE, Recipe()), SCHEDULE)
     learner = Learner(model, optimizer, SCHEDULE, "bf16", device)
-    train_epoch(learner, task, 0, RecordingObserver())
+    train_epoch(TrainingSteps(learner, task), 0, RecordingObserver())
     stream = task.train.epoch(1)
     batches = list(stream)
     torch.cuda.set_sync_debug_mode("error")

@@ -25,10 +25,11 @@ from kdlsr.models import Recipe, build_model
 from kdlsr.runs.execute import complete_run, store_of
 from kdlsr.runs.plan import plan_run
 from kdlsr.runs.session import Session
-from kdlsr.training.fit import Task, fit, predict
+from kdlsr.training.fit import fit, predict
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, learning_rate, resolve_optimisation
 from kdlsr.training.record import EpochRecord, best_epoch
+from kdlsr.training.task import Task
 
 CPU = torch.device("cpu")
 SCHEDULE = ScheduleConfig(epochs=3, batch_size=32, warmup_epochs=1, milestones=(2,))

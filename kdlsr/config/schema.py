@@ -121,6 +121,10 @@ class RunConfig:
         precision: of the network's arithmetic; `auto`: bf16 where the hardware has it
             natively, else fp32. Losses are always computed in fp32.
         compile: run the network through torch.compile.
+        capture: record a whole training step as one CUDA graph, and replay it; `auto`: on a GPU.
+            The kernels are those of an unrecorded step: with `deterministic` the bits are the
+            same (without it a GPU promises none). What cannot be recorded is done as it is, and a
+            line says why. `true` on a CPU has the same step done there, unrecorded: for tests.
         deterministic: ask torch for deterministic algorithms (needed on CUDA for equal bits).
         keep_epochs: epochs whose checkpoints are kept for good (De-KD's teachers).
         start: `teacher` begins with the teacher's weights in place of drawn ones; with plain
@@ -148,6 +152,7 @@ class RunConfig:
     threads: Annotated[int, AtLeast(1)] | None = field(default=None, metadata=NO_NUMBERS)
     precision: Precision = field(default="auto", metadata=LAST_BITS)
     compile: bool = field(default=False, metadata=LAST_BITS)
+    capture: Literal["auto"] | bool = field(default="auto", metadata=NO_NUMBERS)
     deterministic: bool = field(default=False, metadata=LAST_BITS)
     keep_epochs: tuple[Annotated[int, AtLeast(1)], ...] = field(default=(), metadata=NO_NUMBERS)
     start: Literal["scratch", "teacher"] = "scratch"

@@ -7,7 +7,7 @@ random happens here. torchvision's transforms are not used: they draw from a gen
 image on PIL's (a twelfth of the speed) or one draw for a whole batch of tensors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from kdlsr.config.inputs import InputSpec
 from kdlsr.data.draws import Rows
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.data.recipe import Draws, ViewRecipe
-from kdlsr.data.samples import Samples
+from kdlsr.data.samples import PlannedViews, Samples
 
 if TYPE_CHECKING:
     from kdlsr.data.images import Images
@@ -75,13 +75,13 @@ class ImageSamples(Samples):
         self._scale = torch.from_numpy(scale.astype(np.float32)).to(self.device)
         self._place_dtype = torch.int32 if len(self._pixels) < 2**31 else torch.int64
 
-    def views(self, rows: Rows, data_seed: int, epoch: int) -> Callable[[slice], Tensor]:
+    def views(self, rows: Rows, data_seed: int, epoch: int) -> PlannedViews:
         return self.drawn(rows, self.recipe.draw(self.count, data_seed, epoch).of(rows))
 
-    def plain(self, rows: Rows) -> Callable[[slice], Tensor]:
+    def plain(self, rows: Rows) -> PlannedViews:
         return self.drawn(rows, Draws(ViewRecipe(), len(rows), {}))
 
-    def drawn(self, rows: Rows, draws: Draws) -> Callable[[slice], Tensor]:
+    def drawn(self, rows: Rows, draws: Draws) -> PlannedViews:
         """Makes ready the views of `rows` (n,) by their own `draws`; moves both to the device.
 
         Views are (B, C, H, W), normalised, channels_last in memory. The same image and
@@ -95,19 +95,20 @@ class ImageSamples(Samples):
         table = draws.table((self.height, self.width))
         _, width = draws.recipe.framed((self.height, self.width))
         lookup = np.concatenate([np.asarray(rows, dtype=np.int32)[None], table])
-        plan = torch.from_numpy(lookup).to(self.pixel_device)
-        changes = [
-            (step, torch.from_numpy(parameters.astype(np.float32)).to(self.device))
-            for step, parameters in draws.changes()
-        ]
+        plan = [torch.from_numpy(lookup).to(self.pixel_device)]
+        steps = []
+        for step, drawn in draws.changes():
+            steps.append(step)
+            plan.append(torch.from_numpy(drawn.astype(np.float32)).to(self.device))
 
-        def made(part: slice) -> Tensor:
-            images = self._unpacked(self._looked_up(plan[:, part], width), width)
-            for step, parameters in changes:
-                images = step.change(images, parameters[:, part])
+        def make(columns: Sequence[Tensor]) -> Tensor:
+            places, *parameters = columns
+            images = self._unpacked(self._looked_up(places, width), width)
+            for step, chosen in zip(steps, parameters, strict=True):
+                images = step.change(images, chosen)
             return self._normalised(images)
 
-        return made
+        return PlannedViews(plan, make)
 
     def _looked_up(self, plan: Tensor, width: int) -> Tensor:
         """Returns a plan's pixels, packed, on the views' device, without waiting for them.

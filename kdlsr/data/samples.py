@@ -5,7 +5,8 @@ are chosen elsewhere.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
@@ -23,6 +24,24 @@ Made: TypeAlias = Callable[[slice], Inputs]
 """Inputs that are ready to be made: of a slice of the rows that were asked for, in their order."""
 
 
+@dataclass(frozen=True)
+class PlannedViews:
+    """Inputs that are made of a plan's columns, one for each of them, whoever chooses these.
+
+    Attributes:
+        plan: tensors (k, n), of any k, on the device that makes the inputs.
+        make: gives the inputs (B, ...) of columns (k, B) of each; the same function for all
+            epochs of a recipe, without randomness, and without waiting for the device.
+    """
+
+    plan: Sequence[Tensor]
+    make: Callable[[Sequence[Tensor]], Tensor]
+
+    def __call__(self, part: slice) -> Tensor:
+        """Returns the inputs of a slice of the columns."""
+        return self.make([columns[:, part] for columns in self.plan])
+
+
 class Samples(ABC):
     """The inputs and labels of one split of a data set, made on a device.
 
@@ -32,7 +51,8 @@ class Samples(ABC):
         device: where inputs are wanted.
         normalisation: what they are normalised by; None: they are no quantities (tokens).
         on_device: views are made by the device alone: the host neither waits nor copies
-            between an epoch's batches, so that a step with its views can be captured.
+            between an epoch's batches. Where they are `PlannedViews` too, a step can be recorded
+            with its views.
         varies: views differ from epoch to epoch; where they do not, a teacher's answers to all
             of them are one pass's.
         evaluation_batch_size: how many are evaluated at once.

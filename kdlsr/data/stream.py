@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kdlsr.config.encoding import Encoder
 from kdlsr.data.draws import Rows
-from kdlsr.data.samples import Inputs, Samples
+from kdlsr.data.samples import Inputs, Made, Samples
 
 
 class Batch(NamedTuple):
@@ -29,6 +29,18 @@ class Batch(NamedTuple):
     inputs: Inputs
     labels: Tensor
     rows: Tensor
+
+
+class EpochPlan(NamedTuple):
+    """An epoch before its first batch.
+
+    Attributes:
+        rows: (n,), int64, on the samples' device: which samples it visits, in its order.
+        views: theirs, ready to be made.
+    """
+
+    rows: Tensor
+    views: Made
 
 
 class TrainStream:
@@ -64,14 +76,22 @@ class TrainStream:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yields the batches of `epoch` (counted from 0)."""
+        return self.batches(self.plan(epoch))
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """Draws `epoch` (counted from 0), and makes its views ready."""
         order = self.samples.order(self.rows, self.data_seed, epoch, self.batch_size)
         order = order[: self.samples_per_epoch]
-        views = self.samples.views(order, self.data_seed, epoch)
         rows = torch.from_numpy(order).to(self.samples.device)
-        for start in range(0, len(order), self.batch_size):
+        return EpochPlan(rows, self.samples.views(order, self.data_seed, epoch))
+
+    def batches(self, plan: EpochPlan) -> Iterator[Batch]:
+        """Yields the batches of an epoch."""
+        rows = plan.rows
+        for start in range(0, len(rows), self.batch_size):
             part = slice(start, start + self.batch_size)
             labels = self.samples.labels.index_select(0, rows[part])
-            yield Batch(views(part), labels, rows[part])
+            yield Batch(plan.views(part), labels, rows[part])
 
 
 class EvalStream:

@@ -82,6 +82,12 @@ class Run:
         """The tokenizer of a network of texts; None for a network of anything else."""
         return encoder_of(self.config.model.name, self.config.model.options)
 
+    @property
+    def captures(self) -> bool:
+        """Whether its steps are recorded and replayed as CUDA graphs, where they can be."""
+        chosen = self.config.capture
+        return self.device.type == "cuda" if chosen == "auto" else chosen
+
     def build_model(self) -> torch.nn.Module:
         """Returns the network with freshly drawn weights (torch's global generator)."""
         return build_model(

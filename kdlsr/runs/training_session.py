@@ -33,11 +33,12 @@ from kdlsr.training.checkpoint import (
 )
 from kdlsr.training.compiling import compile_model
 from kdlsr.training.features import penultimate_features
-from kdlsr.training.fit import Predictions, Task, fit, metrics_on, on_views, predict, predictions
+from kdlsr.training.fit import Predictions, fit, metrics_on, on_views, predict, predictions
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer
 from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord, best_epoch
+from kdlsr.training.task import Task
 
 
 class TrainingSession:
@@ -130,7 +131,7 @@ class TrainingSession:
             assert self._teaching.network is not None
             model.load_state_dict(self._teaching.network().model.state_dict())
         if run.config.compile:
-            compile_model(model, run.device)
+            compile_model(model, run.device, captured=run.captures)
         schedule = run.config.schedule
         loss_state = run.loss.state(len(self._streams.train.samples.labels)).to(run.device)
         return Learner(
@@ -143,6 +144,8 @@ class TrainingSession:
             device=run.device,
             loss_state=loss_state,
             compiled=run.config.compile,
+            capture=run.captures,
+            tell=self._session.watcher.message,
             past=self._teaching.past if self._teaching else Past(),
         )
 

@@ -83,6 +83,9 @@ class PastTargets:
         """Takes the weights of so many epochs ago: 1 is what the last completed epoch left."""
         self._take([ago - 1 for ago in self._epochs_ago])
 
+    def stored(self, rows: Tensor) -> None:
+        """Nothing: what a past says is computed as it is asked."""
+
     def logits(self, batch: Batch) -> Tensor | None:
         """Returns the logits (B, K), fp32, of a batch of views; None while there is no past."""
         return self._teacher.logits(batch.inputs) if self._answers else None

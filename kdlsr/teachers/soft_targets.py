@@ -73,6 +73,16 @@ class SoftTargets:
         self._live = self._network()
         self._outputs = self._blank()
 
+    def stored(self, rows: Tensor) -> Tensor | None:
+        """Returns the logits (n, K) of the epoch's `rows` (n,), in the dtype they are stored in.
+
+        None where they are not all there yet, or not on the device.
+        """
+        outputs = self._outputs
+        if self._live is not None or outputs is None or outputs.device.type != self._device.type:
+            return None
+        return outputs.index_select(0, self._places[rows])
+
     def logits(self, batch: Batch) -> Tensor:
         """Returns the logits (B, K), fp32, of a batch of the epoch's views."""
         if self._live is None:

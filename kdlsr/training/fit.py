@@ -5,42 +5,19 @@ a progress display is shown what has arrived by then.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from kdlsr.config import RunFailed
-from kdlsr.data.stream import Batch, EvalStream, TrainStream
-from kdlsr.losses import Loss, Step
+from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.metrics import Metrics, classification_metrics
 from kdlsr.training.learner import Learner
-from kdlsr.training.optimisation import learning_rate
 from kdlsr.training.record import EpochRecord
-from kdlsr.training.term_log import TermLog
-
-
-class SoftTargets(Protocol):
-    """What `teachers/` gives: logits for a batch of views, rounded to the teacher's dtype."""
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Before the first batch of an epoch, counted from 0."""
-
-    def logits(self, batch: Batch) -> Tensor | None:
-        """Logits (B, K) for the epoch's next batch: all are asked for, in their order.
-
-        None from a teacher that has nothing to say yet: a past that there is not.
-        """
-
-    def end_epoch(self) -> None:
-        """Raises RunFailed if any of the epoch's logits were out of the dtype's range."""
-
-    def on_training(self, train: TrainStream, epoch: int) -> Metrics | None:
-        """The teacher's metrics on the training views of the epoch that ended last.
-
-        None from a teacher that had nothing to say in it.
-        """
+from kdlsr.training.steps import TrainingSteps
+from kdlsr.training.task import Task
 
 
 class Observer(Protocol):
@@ -50,25 +27,6 @@ class Observer(Protocol):
         """After a step; calling `terms` gives what is known of them by now, and never waits."""
 
     def epoch(self, record: EpochRecord) -> None: ...
-
-
-@dataclass
-class Task:
-    """What is learned from what: the data, the loss and, where it needs one, the teacher.
-
-    Attributes:
-        train_metrics: whether network and teacher are tested on every epoch's training views.
-        more: further test sets, by name.
-    """
-
-    train: TrainStream
-    test: EvalStream
-    validation: EvalStream | None
-    loss: Loss
-    teacher: SoftTargets | None
-    init_seed: int
-    train_metrics: bool = False
-    more: Mapping[str, EvalStream] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,10 +56,10 @@ def fit(
         RunFailed: a loss was not finite, or the test logits are not; the message names the
             epoch (and step).
     """
-    found = None
+    found, steps = None, TrainingSteps(learner, task)
     while len(history) < until:
         epoch = len(history)
-        terms = train_epoch(learner, task, epoch, observer)
+        terms = train_epoch(steps, epoch, observer)
         learner.past.remember(learner.model)
         found = predictions(learner, task)
         if not found.test.isfinite().all():
@@ -130,34 +88,17 @@ def _record(
     return replace(record, train_views=on_views(learner, task.train, epoch), teacher=teacher)
 
 
-def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) -> dict[str, float]:
+def train_epoch(steps: TrainingSteps, epoch: int, observer: Observer) -> dict[str, float]:
     """Trains on every training view of `epoch` once; returns the mean of each loss term."""
+    learner, task, log = steps.learner, steps.task, steps.log
     if task.teacher:
         task.teacher.begin_epoch(epoch)
     # Dropout is a function of seed and epoch alone, so that resuming needs no generator state.
     torch.manual_seed(_mix(task.init_seed, epoch))
     learner.model.train()
-    steps, schedule = len(task.train), learner.schedule
-    log = TermLog(steps)
-    progress, of_epoch = _positions(learner, epoch, steps)
-    for index, batch in enumerate(task.train.epoch(epoch)):
-        learner.set_rate(learning_rate(schedule, learner.base_lr, epoch, index, steps))
-        soft_targets = task.teacher.logits(batch) if task.teacher else None
-        step = Step(
-            logits=learner.forward(batch.inputs),
-            labels=batch.labels,
-            rows=batch.rows,
-            progress=progress[index],
-            epoch=of_epoch,
-            epochs=schedule.epochs,
-            soft_targets=soft_targets,
-            state=learner.loss_state,
-        )
-        is_untaught = task.teacher is not None and soft_targets is None
-        terms = task.loss.untaught(step) if is_untaught else task.loss(step)
-        learner.update(terms["total"])
-        log.add(terms, len(batch.labels))
-        observer.step(index + 1, steps, log.latest)
+    for index, size in enumerate(steps.of_epoch(epoch)):
+        log.count(size)
+        observer.step(index + 1, len(task.train), log.latest)
     with torch.no_grad():
         task.loss.end_epoch(learner.loss_state)
     if task.teacher:
@@ -166,18 +107,11 @@ def train_epoch(learner: Learner, task: Task, epoch: int, observer: Observer) ->
     return log.means()
 
 
-def _positions(learner: Learner, epoch: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Returns where in the training an epoch's steps stand (steps,), and the epoch (from 0)."""
-    shares = [(epoch + index / steps) / learner.schedule.epochs for index in range(steps)]
-    progress = torch.tensor(shares, dtype=torch.float64, device=learner.device)
-    return progress, torch.tensor(epoch, device=learner.device)
-
-
 def predict(learner: Learner, stream: EvalStream) -> Tensor:
     """Returns the logits (N, K), fp32, of all samples of `stream`, in its order."""
     learner.model.eval()
     with torch.inference_mode():
-        return stream.collect(lambda b: learner.forward(b.inputs).to(torch.float32, copy=True))
+        return stream.collect(lambda batch: learner.answer(batch.inputs))
 
 
 def predictions(learner: Learner, task: Task) -> Predictions:
@@ -193,10 +127,7 @@ def on_views(learner: Learner, train: TrainStream, epoch: int) -> Metrics:
     """
     learner.model.eval()
     with torch.inference_mode():
-        found = [
-            (learner.forward(batch.inputs).to(torch.float32, copy=True), batch.labels)
-            for batch in train.epoch(epoch)
-        ]
+        found = [(learner.answer(batch.inputs), batch.labels) for batch in train.epoch(epoch)]
     logits, labels = zip(*found, strict=True)
     return classification_metrics(torch.cat(logits), torch.cat(labels))
 

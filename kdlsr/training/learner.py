@@ -1,6 +1,6 @@
 """A network in training, and all of it that the next epoch depends on."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from kdlsr.data.samples import Inputs
 from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord
+from kdlsr.training.recording import ByShape, Recorder
 
 
 @dataclass
@@ -26,9 +27,12 @@ class Learner:
         device: where all of it is.
         loss_state: what its loss keeps from step to step and learns; empty for most.
         compiled: whether the model is.
+        capture: whether steps work in memory that stays where it is, and are recorded on a GPU.
+        tell: takes a line on what cannot be recorded.
         past: what it remembers of its own epochs; nothing, for most.
         scaler: of the gradients in fp16.
         base_lr: the rate at full strength.
+        rate: that of the last step.
     """
 
     model: nn.Module
@@ -38,23 +42,39 @@ class Learner:
     device: torch.device
     loss_state: nn.Module = field(default_factory=nn.Module)
     compiled: bool = False
+    capture: bool = False
+    tell: Callable[[str], None] = field(default=lambda _: None)
     past: Past = field(default_factory=Past)
     scaler: torch.amp.GradScaler = field(init=False)
     base_lr: float = field(init=False)
+    rate: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
-        self.base_lr = self.optimizer.param_groups[0]["lr"]
+        self.base_lr = self.rate = float(self.optimizer.param_groups[0]["lr"])
+        # Kernels of a GPU read a rate in fp32; a CPU's is the number itself.
+        is_on_cpu = self.device.type == "cpu"
+        dtype = torch.float64 if is_on_cpu else torch.float32
+        self._rate = torch.tensor(self.rate, dtype=dtype, device=self.device)
+        self._reads_rate = self.takes_rate_tensor and (self.capture or not is_on_cpu)
+        self._place_rate()
+        recorder = Recorder(self.device, "evaluations", self.tell)
+        self._answers: ByShape[Tensor] = ByShape(recorder)
+
+    @property
+    def takes_rate_tensor(self) -> bool:
+        """Whether the optimiser reads its rate on the device: torch's fused ones do."""
+        return bool(self.optimizer.defaults.get("fused"))
 
     @property
     def is_graphed(self) -> bool:
-        """Whether the model's kernels are replayed as CUDA graphs."""
-        return self.device.type == "cuda" and self.compiled
+        """Whether the compiled model's kernels are CUDA graphs of the compiler's own."""
+        return self.device.type == "cuda" and self.compiled and not self.capture
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Returns logits (N, K), computed in the chosen precision.
 
-        On a GPU those of a compiled model are overwritten by the next call.
+        Those of a model in CUDA graphs of the compiler's are overwritten by the next call.
         """
         if self.is_graphed:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
@@ -63,15 +83,31 @@ class Learner:
             logits: Tensor = self.model(inputs)
         return logits
 
-    @property
-    def rate(self) -> float:
-        """The learning rate of the last step."""
-        return float(self.optimizer.param_groups[0]["lr"])
+    def answer(self, inputs: Inputs) -> Tensor:
+        """Returns logits (N, K), fp32, that last; in evaluation and inference mode."""
+        if not self.capture:
+            return self.forward(inputs).to(torch.float32, copy=True)
+        return self._answers.do(inputs, (), lambda held, _: self.forward(held).float()).clone()
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of the next step."""
+        self.rate = rate
+        if self._reads_rate:
+            self._rate.fill_(rate)
+            return
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+
+    def read_rate(self, rate: Tensor) -> None:
+        """Sets the learning rate of the next step to what a tensor holds by then."""
+        self._rate.copy_(rate.squeeze())
+
+    def _place_rate(self) -> None:
+        """Has the optimiser read its rate from the device, where it can, in a recorded step too."""
+        for group in self.optimizer.param_groups if self._reads_rate else []:
+            group["lr"] = self._rate
+            if "capturable" in group:
+                group["capturable"] = self.device.type == "cuda"
 
     def update(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
@@ -104,6 +140,8 @@ class Learner:
     def checkpoint(self, history: Sequence[EpochRecord]) -> dict[str, Any]:
         """Returns everything that the next epoch depends on, and the epochs so far."""
         states = {name: part.state_dict() for name, part in self._parts().items()}
+        for group in states["optimizer"]["param_groups"]:  # on whichever device it goes on
+            group |= {"lr": self.rate, **({"capturable": False} if "capturable" in group else {})}
         lines = "".join(record.to_line() for record in history)
         return {**states, "epoch": len(history), "history": lines}
 
@@ -111,4 +149,6 @@ class Learner:
         """The inverse of `checkpoint`; returns the epochs so far."""
         for name, part in self._parts().items():
             part.load_state_dict(checkpoint[name])
+        self.rate = float(self.optimizer.param_groups[0]["lr"])
+        self._place_rate()
         return [EpochRecord.from_line(line) for line in checkpoint["history"].splitlines()]

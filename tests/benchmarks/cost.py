@@ -37,9 +37,11 @@ from kdlsr.tables.plan import Request
 from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.schema import Cell, Table
 from kdlsr.tables.setting import Profile
-from kdlsr.training.fit import Task, fit, train_epoch
+from kdlsr.training.fit import fit, train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+from kdlsr.training.steps import TrainingSteps
+from kdlsr.training.task import Task
 
 CPU = torch.device("cpu")
 BATCH = 128
@@ -68,7 +70,8 @@ def learner_and_task(images: int, classes: int) -> tuple[Learner, Task]:
 
 def epoch_of(images: int, classes: int = 10) -> Callable[[], object]:
     learner, task = learner_and_task(images, classes)
-    return lambda: train_epoch(learner, task, 0, Unobserved())
+    steps = TrainingSteps(learner, task)
+    return lambda: train_epoch(steps, 0, Unobserved())
 
 
 def run_of(images: int, epochs: int) -> Callable[[], object]:

@@ -33,9 +33,11 @@ from kdlsr.data.prepare import load_streams
 from kdlsr.data.stream import EvalStream, TrainStream
 from kdlsr.losses import build_loss
 from kdlsr.models import Recipe, build_model
-from kdlsr.training.fit import Task, predict, train_epoch
+from kdlsr.training.fit import predict, train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+from kdlsr.training.steps import TrainingSteps
+from kdlsr.training.task import Task
 
 CPU = torch.device("cpu")
 PER_TEST_IMAGE = 5  # training images of CIFAR
@@ -86,7 +88,8 @@ def contestants_of(name: str) -> dict[str, Contestant]:
     def evaluation(how: str) -> Contestant:
         return Contestant(lambda: predicted(learner, test, how), COST_IMAGES)
 
-    training = Contestant(lambda: train_epoch(learner, task, 0, Unobserved()), COST_IMAGES)
+    steps = TrainingSteps(learner, task)
+    training = Contestant(lambda: train_epoch(steps, 0, Unobserved()), COST_IMAGES)
     return {"train": training} | {how: evaluation(how) for how in WAYS}
 
 
@@ -115,8 +118,9 @@ def accuracy(root: Path, model: str, epochs: int, seeds: int, subset: int) -> di
         streams = load_streams(config, data_seed=seed, batch_size=128, device=CPU, progress=quiet)
         learner = learner_of(model, 10, ScheduleConfig(epochs=epochs, milestones=(epochs - 1,)))
         task, labels = task_of(streams.train, streams.test, 10), streams.test.labels
+        steps = TrainingSteps(learner, task)
         for epoch in range(epochs):
-            train_epoch(learner, task, epoch, Unobserved())
+            train_epoch(steps, epoch, Unobserved())
             logits = {how: predicted(learner, streams.test, how) for how in WAYS}
             classes = {how: found.argmax(1) for how, found in logits.items()}
             top1 = {h: 100 * float((c == labels).double().mean()) for h, c in classes.items()}

@@ -24,9 +24,11 @@ from kdlsr.teachers.network import TeacherNetwork
 from kdlsr.teachers.outputs import OutputStore, epoch_part
 from kdlsr.teachers.soft_targets import SoftTargets as StoredSoftTargets
 from kdlsr.training.compiling import compile_model
-from kdlsr.training.fit import SoftTargets, Task, train_epoch
+from kdlsr.training.fit import train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+from kdlsr.training.steps import TrainingSteps
+from kdlsr.training.task import SoftTargets, Task
 
 CLASSES, SIZE = 100, 32
 # CIFAR-100's, as the released code has them.
@@ -117,4 +119,5 @@ def our_task(
 def epochs_of(learner: Learner, task: Task) -> Callable[[], object]:
     """Returns what trains one epoch more each time it is called."""
     epoch = iter(range(FOREVER))
-    return lambda: train_epoch(learner, task, next(epoch), Unobserved())
+    steps = TrainingSteps(learner, task)
+    return lambda: train_epoch(steps, next(epoch), Unobserved())

@@ -42,9 +42,11 @@ from kdlsr.models import build_model, encoder_of, models
 from kdlsr.teachers.network import TeacherNetwork
 from kdlsr.teachers.outputs import TRAIN, OutputStore
 from kdlsr.teachers.soft_targets import FixedSoftTargets
-from kdlsr.training.fit import Task, train_epoch
+from kdlsr.training.fit import train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import build_optimizer, resolve_optimisation
+from kdlsr.training.steps import TrainingSteps
+from kdlsr.training.task import Task
 
 CPU = torch.device("cpu")
 BATCH, CLASSES, LONGEST, STEP = 32, 2, 128, 8
@@ -128,8 +130,8 @@ class Bench:
             teacher=self._stored() if stored else None,
             init_seed=0,
         )
-        epoch = iter(range(FOREVER))
-        return Contestant(lambda: train_epoch(learner, task, next(epoch), Unobserved()), self.count)
+        epoch, steps = iter(range(FOREVER)), TrainingSteps(learner, task)
+        return Contestant(lambda: train_epoch(steps, next(epoch), Unobserved()), self.count)
 
     def theirs(
         self, attention: str | None = None, fixed: bool = False, taught: bool = False

@@ -1,0 +1,186 @@
+"""The steps of an epoch: what is done to a batch, and the three ways in which batches come to it.
+
+Plain steps are given a batch each. Planned ones make theirs of the epoch's plan, which lies on the
+device with all else that differs from step to step, and count by themselves where they are: on a
+GPU one is recorded whole and replayed. Copied ones are what is left of that where the host has a
+hand in a batch. All three do the same arithmetic, to the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor
+
+from kdlsr.data.samples import Inputs, PlannedViews
+from kdlsr.data.stream import Batch, EpochPlan, TrainStream
+from kdlsr.losses import Step
+from kdlsr.training.learner import Learner
+from kdlsr.training.optimisation import learning_rate
+from kdlsr.training.recording import ByShape, Recorder, Recording
+from kdlsr.training.task import Task
+from kdlsr.training.term_log import TermLog
+
+Take: TypeAlias = Callable[[Batch, Tensor | None, Tensor, Tensor], None]
+PLAN = "plan "  # begins the names of a plan's tensors
+
+
+class Timetable(NamedTuple):
+    """What is known of an epoch's steps before the first.
+
+    Attributes:
+        rates: (steps,), of learning.
+        progress: (steps,), float64, on the device: the share of the training before each.
+        epoch: 0-dimensional, int64, on the device: counted from 0.
+    """
+
+    rates: list[float]
+    progress: Tensor
+    epoch: Tensor
+
+
+class TrainingSteps:
+    """A learner's steps on a task, epoch by epoch.
+
+    Attributes:
+        log: the terms of the epoch's steps so far.
+    """
+
+    def __init__(self, learner: Learner, task: Task) -> None:
+        self.learner, self.task = learner, task
+        self.log = TermLog(len(task.train))
+        self._recorder = Recorder(learner.device, "training steps", learner.tell)
+        self._planned = _PlannedSteps(learner, task.train, self._recorder)
+        self._copied: ByShape[None] = ByShape(self._recorder)
+
+    def of_epoch(self, epoch: int) -> Iterator[int]:
+        """Takes the steps of an epoch (from 0); yields after each how many samples it had."""
+        self.log.begin()
+        task, plan, times = self.task, self.task.train.plan(epoch), self._timetable(epoch)
+        if not self.learner.capture:
+            return self._plain(plan, times)
+        if not self.learner.takes_rate_tensor:
+            self._recorder.give_up("this optimiser takes its rate from the host")
+            return self._plain(plan, times)
+        soft_targets = task.teacher.stored(plan.rows) if task.teacher else None
+        if not (task.train.samples.on_device and isinstance(plan.views, PlannedViews)):
+            self._recorder.remark("without their views, which the host has a hand in")
+        elif task.teacher and soft_targets is None:
+            self._recorder.remark("without views and teacher, whose outputs are not stored yet")
+        else:
+            return self._planned.of_epoch(plan.rows, plan.views, soft_targets, times, self.take)
+        return self._copies(plan, times)
+
+    def take(
+        self, batch: Batch, soft_targets: Tensor | None, progress: Tensor, epoch: Tensor
+    ) -> None:
+        """Learns from a batch, at the learner's rate: work of the device alone."""
+        learner, task = self.learner, self.task
+        step = Step(
+            logits=learner.forward(batch.inputs),
+            labels=batch.labels,
+            rows=batch.rows,
+            progress=progress,
+            epoch=epoch,
+            epochs=learner.schedule.epochs,
+            soft_targets=soft_targets,
+            state=learner.loss_state,
+        )
+        is_untaught = task.teacher is not None and soft_targets is None
+        terms = task.loss.untaught(step) if is_untaught else task.loss(step)
+        learner.update(terms["total"])
+        self.log.write(terms)
+
+    def _plain(self, plan: EpochPlan, times: Timetable) -> Iterator[int]:
+        for index, batch in enumerate(self.task.train.batches(plan)):
+            self.learner.set_rate(times.rates[index])
+            soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
+            self.take(batch, soft_targets, times.progress[index], times.epoch)
+            yield len(batch.labels)
+
+    def _copies(self, plan: EpochPlan, times: Timetable) -> Iterator[int]:
+        for index, batch in enumerate(self.task.train.batches(plan)):
+            self.learner.set_rate(times.rates[index])
+            soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
+            others = [batch.labels, batch.rows, times.progress[index], times.epoch]
+            others += [] if soft_targets is None else [soft_targets]
+            self._copied.do(batch.inputs, others, self._take_copied)
+            yield len(batch.labels)
+
+    def _take_copied(self, inputs: Inputs, others: Sequence[Tensor]) -> None:
+        labels, rows, progress, epoch, *soft_targets = others
+        soft = soft_targets[0] if soft_targets else None
+        self.take(Batch(inputs, labels, rows), soft, progress, epoch)
+
+    def _timetable(self, epoch: int) -> Timetable:
+        schedule, steps, device = self.learner.schedule, len(self.task.train), self.learner.device
+        base = self.learner.base_lr
+        rates = [learning_rate(schedule, base, epoch, index, steps) for index in range(steps)]
+        shares = [(epoch + index / steps) / schedule.epochs for index in range(steps)]
+        progress = torch.tensor(shares, dtype=torch.float64, device=device)
+        return Timetable(rates, progress, torch.tensor(epoch, device=device))
+
+
+class _PlannedSteps:
+    """Steps that find on the device all that they need, and count there where they are.
+
+    What differs from epoch to epoch is put into the same memory, so that a step recorded in one
+    is a step of every other.
+    """
+
+    def __init__(self, learner: Learner, train: TrainStream, recorder: Recorder) -> None:
+        self._learner, self._train, self._recorder = learner, train, recorder
+        self._recordings: dict[int, Recording[None]] = {}  # by the number of samples
+        self._held: dict[str, Tensor] = {}
+        self._within = torch.arange(train.batch_size, device=recorder.device)
+        self._make: Callable[[Sequence[Tensor]], Tensor]
+
+    def of_epoch(
+        self,
+        rows: Tensor,
+        views: PlannedViews,
+        soft_targets: Tensor | None,
+        times: Timetable,
+        take: Take,
+    ) -> Iterator[int]:
+        """Takes the steps of an epoch: (n,) rows, their views, and their soft targets (n, K)."""
+        rates = torch.tensor(times.rates, dtype=torch.float64, device=rows.device)
+        self._hold(rows=rows, rates=rates, progress=times.progress, epoch=times.epoch)
+        self._hold(index=rows.new_zeros(1), **_numbered(views.plan))
+        if soft_targets is not None:
+            self._hold(soft_targets=soft_targets)
+        self._make = views.make
+        size = self._train.batch_size
+        for index, start in enumerate(range(0, len(rows), size)):
+            count = min(size, len(rows) - start)
+            recording = self._recordings.setdefault(count, Recording(self._recorder))
+            recording.do(partial(self._next, count, take))
+            self._learner.rate = times.rates[index]
+            yield count
+
+    def _hold(self, **tensors: Tensor) -> None:
+        for name, tensor in tensors.items():
+            if name in self._held:
+                self._held[name].copy_(tensor)
+            else:
+                self._held[name] = tensor.clone()
+
+    def _next(self, count: int, take: Take) -> None:
+        """Takes the next step, of `count` samples, and counts it."""
+        held, index = self._held, self._held["index"]
+        places = index * self._train.batch_size + self._within[:count]
+        rows = held["rows"].index_select(0, places)
+        plan = [held[name] for name in held if name.startswith(PLAN)]
+        inputs = self._make([columns.index_select(1, places) for columns in plan])
+        labels = self._train.samples.labels.index_select(0, rows)
+        soft = held.get("soft_targets")
+        soft = None if soft is None else soft.index_select(0, places).to(torch.float32)
+        progress = held["progress"].index_select(0, index).squeeze()
+        self._learner.read_rate(held["rates"].index_select(0, index))
+        take(Batch(inputs, labels, rows), soft, progress, held["epoch"])
+        index += 1
+
+
+def _numbered(plan: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{PLAN}{number}": columns for number, columns in enumerate(plan)}
