@@ -50,13 +50,8 @@ from kdlsr.training.task import Task
 __all__ = ["text_network"]
 CPU = torch.device("cpu")
 SPEC = ImageSpec(8, 8, 3)
-SMALL = [
-    "dataset=digits",
-    "dataset.subset=70",
-    "schedule=quick",
-    "schedule.epochs=2",
-    "schedule.batch_size=16",
-]
+SMALL = ["dataset=digits", "dataset.subset=70", "model=resnet8", "model.width=4"]
+SMALL += ["schedule=quick", "schedule.epochs=2", "schedule.batch_size=16"]
 KD = ["loss=kd", "teacher=resnet8", 'teacher.overrides=["model.width=4"]']
 Pair = Callable[..., list[Run]]
 
