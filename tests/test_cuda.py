@@ -1,11 +1,14 @@
 """What needs an NVIDIA GPU: the same code on the device, to the same bits twice."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY, Command
+from conftest import TINY, Command, step_of
+
+from kdlsr.losses import build_loss, losses
 
 pytestmark = [
     pytest.mark.cuda,
@@ -46,7 +49,7 @@ def test_auto_is_the_gpu_and_bf16_from_ampere() -> None:
 def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     """torch raises where a step of the loop would synchronise."""
     import numpy as np
-    from conftest import RecordingObserver, step_of
+    from conftest import RecordingObserver
     from test_fit import SCHEDULE
 
     from kdlsr.config.inputs import ImageSpec
@@ -54,7 +57,6 @@ def test_a_step_does_not_wait_for_the_device(tmp_path: Path) -> None:
     from kdlsr.data.normalisation import Normalisation
     from kdlsr.data.recipe import read_recipe
     from kdlsr.data.stream import EvalStream, TrainStream
-    from kdlsr.losses import build_loss
     from kdlsr.models import Recipe, build_model
     from kdlsr.training.fit import train_epoch
     from kdlsr.training.learner import Learner
@@ -146,3 +148,35 @@ def test_loss_terms_are_shown_once_they_have_arrived() -> None:
     assert log.latest() == {}
     torch.cuda.synchronize()
     assert log.latest() == log.means() == {"total": 1.0}
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_a_loss_does_not_make_the_host_wait_and_can_be_recorded(name: str) -> None:
+    device = torch.device("cuda")
+    loss = build_loss(name, {}, 5)
+    state = loss.state(8).to(device)
+    z = torch.randn(8, 5, device=device, requires_grad=True)
+    labels, other = torch.arange(8, device=device) % 5, torch.randn(8, 5, device=device)
+    step = step_of(z, labels, other, state=state, partner_logits=other)
+    step = dataclasses.replace(
+        step,
+        rows=step.rows.to(device),
+        progress=step.progress.to(device),
+        epoch=step.epoch.to(device),
+    )
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(3):
+            loss(step)["total"].backward()
+            with torch.no_grad():
+                loss.end_epoch(state)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded = loss(step)["total"]
+    state.load_state_dict(loss.state(8).state_dict())
+    graph.replay()
+    state.load_state_dict(loss.state(8).state_dict())
+    assert torch.equal(recorded, loss(step)["total"])

@@ -77,7 +77,7 @@ def _kept_state(run: Run) -> dict[str, Tensor]:
     return state
 
 
-@pytest.mark.parametrize("loss", ["ols", "ps_kd", "ls_plus_plus", "learned"])
+@pytest.mark.parametrize("loss", ["ols", "ps_kd", "ls_plus_plus", "cs_kd", "learned"])
 def test_a_loss_with_state_goes_on_to_the_same_bits(loss: str, tmp_path: Path) -> None:
     whole, broken = (_planned(loss, tmp_path / name) for name in ("whole", "broken"))
     complete_run(whole, Session())
@@ -113,3 +113,13 @@ def test_what_a_loss_learns_is_learned_with_the_network_and_its_terms_are_logged
     folder = store_of(run.config).run(run.run_id).path
     assert '"train": {"total": ' in (folder / "metrics.jsonl").read_text()
     assert '"log_tau": ' in (folder / "metrics.jsonl").read_text()
+
+
+def test_partners_move_batch_normalisations_statistics_once_more(tmp_path: Path) -> None:
+    found = {}
+    for loss in ("ce", "cs_kd"):
+        state = torch.load(
+            checkpoint_of(_planned(loss, tmp_path), 1, Session()), weights_only=True
+        )["model"]
+        (found[loss],) = {int(v) for k, v in state.items() if k.endswith("batches_tracked")}
+    assert found["cs_kd"] == 2 * found["ce"] > 0

@@ -10,6 +10,7 @@ from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config
 from kdlsr.config.schedule import ScheduleConfig
 from kdlsr.config.schema import read_config
+from kdlsr.losses import build_loss
 from kdlsr.models import Recipe
 from kdlsr.training.learner import Learner
 from kdlsr.training.optimisation import (
@@ -111,6 +112,16 @@ def test_what_a_loss_learns_has_the_networks_rate_and_no_decay() -> None:
         assert [p.shape for p in learned["params"]] == [torch.Size()]
         assert (network["weight_decay"], learned["weight_decay"]) == (0.3, 0.0)
         assert network["lr"] == learned["lr"]
+
+
+def test_what_a_loss_learns_is_decayed_where_the_loss_has_it_so() -> None:
+    schedule, state = ScheduleConfig(epochs=1), build_loss("ls_plus_plus", {}, 4).state(0)
+    for name in ("sgd", "adam", "adamw"):
+        chosen = Optimisation(name, lr=0.1, weight_decay=0.3)
+        network = nn.Linear(2, 2)
+        groups = build_optimizer(network, chosen, schedule, state, decays_state=True).param_groups
+        assert [p.shape for p in groups[-1]["params"]] == [torch.Size((4, 3))]
+        assert groups[-1]["weight_decay"] == 0.3
 
 
 def test_a_line_of_glues_rises_a_tenth_of_the_steps_and_ends_one_step_after_the_last() -> None:

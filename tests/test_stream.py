@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.data import Images
-from kdlsr.data.draws import permutation
+from kdlsr.data.draws import partners, permutation
 from kdlsr.data.image_samples import ImageSamples
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.data.recipe import read_recipe
@@ -40,7 +40,7 @@ def train_stream(rows=EVERYTHING, views="cifar", data_seed=0, batch_size=25, **o
 
 
 def joined(batches: list[Batch]) -> Batch:
-    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+    return Batch(*(torch.cat(parts) for parts in zip(*(b[:3] for b in batches), strict=True)))
 
 
 def by_sample(stream: TrainStream, epoch: int) -> dict[int, Tensor]:
@@ -98,7 +98,7 @@ def test_an_epoch_replays_whatever_came_before_it():
     for epoch in range(3):
         list(stream.epoch(epoch))
     again, fresh = joined(list(stream.epoch(1))), joined(list(train_stream().epoch(1)))
-    assert all(torch.equal(a, b) for a, b in zip(again, fresh, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(again[:3], fresh[:3], strict=True))
 
 
 def test_epochs_and_data_seeds_differ_in_order_and_views():
@@ -124,6 +124,38 @@ def test_a_samples_view_depends_neither_on_split_nor_subset_nor_batch_size():
             assert row not in base or torch.equal(view, base[row])
 
 
+def test_a_samples_partner_is_another_one_of_its_class_and_every_other_one_in_time() -> None:
+    rows = EVERYTHING[LABELS != 3][::2]
+    seen: dict[int, set[int]] = {int(row): set() for row in rows}
+    for epoch in range(150):
+        found = partners(LABELS, rows, 0, epoch)
+        assert (LABELS[found] == LABELS[rows]).all()
+        for row, other in zip(rows.tolist(), found.tolist(), strict=True):
+            seen[row].add(other)
+    classes = {row: set(rows[LABELS[rows] == LABELS[row]].tolist()) for row in seen}
+    assert seen == {row: own - {row} or {row} for row, own in classes.items()}
+
+
+def test_partners_are_drawn_for_epoch_and_data_seed_whatever_else_there_is() -> None:
+    first = partners(LABELS, EVERYTHING, 4, 7)
+    assert np.array_equal(first, partners(LABELS, EVERYTHING, 4, 7))
+    assert not np.array_equal(first, partners(LABELS, EVERYTHING, 4, 8))
+    assert not np.array_equal(first, partners(LABELS, EVERYTHING, 5, 7))
+    alone = np.array([3, 9, 12])
+    assert np.array_equal(partners(np.arange(20), alone, 0, 0), alone)
+
+
+def test_a_batchs_partners_have_the_views_that_they_have_themselves() -> None:
+    stream = train_stream(EVERYTHING[:60])
+    own, others = by_sample(stream, 2), partners(LABELS, EVERYTHING[:60], 0, 2)
+    for batch in stream.batches(stream.plan(2, with_partners=True)):
+        assert isinstance(batch.partners, Tensor)
+        for row, view in zip(batch.rows.tolist(), batch.partners, strict=True):
+            assert torch.equal(view, own[int(others[row])])
+        assert (batch.labels == torch.from_numpy(LABELS[others[batch.rows]])).all()
+    assert all(batch.partners is None for batch in stream.epoch(2))
+
+
 def test_views_named_none_are_the_plain_images():
     for row, view in by_sample(train_stream(views="none"), 0).items():
         assert torch.equal(view, plain([row])[0])
@@ -144,7 +176,7 @@ def test_evaluation_shows_the_chosen_samples_in_order_without_augmentation():
 def test_streams_are_the_same_where_the_pixels_stay_off_the_device(views):
     away = {"device": "cpu:0", "resident": False}  # to torch another device than "cpu"
     ours, expected = train_stream(views=views, **away), train_stream(views=views)
-    for a, b in zip(joined(list(ours.epoch(1))), joined(list(expected.epoch(1))), strict=True):
+    for a, b in zip(*(joined(list(s.epoch(1)))[:3] for s in (ours, expected)), strict=True):
         assert torch.equal(a, b)
     evaluation = EvalStream(samples(batch_size=10, **away), EVERYTHING[::3])
     near = EvalStream(samples(batch_size=10), EVERYTHING[::3])
@@ -180,6 +212,6 @@ def test_a_gpus_stream_equals_the_cpus_and_never_makes_the_host_wait(resident, v
         (batches, train_stream(views=views).epoch(1)),
         (evaluated, EvalStream(samples(), EVERYTHING)),
     ):
-        for a, b in zip(joined(ours), joined(list(expected)), strict=True):
+        for a, b in zip(joined(ours)[:3], joined(list(expected))[:3], strict=True):
             assert a.device.type == "cuda"
             assert torch.equal(a.cpu(), b)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from kdlsr.config.encoding import Encoder
-from kdlsr.data.draws import Rows
+from kdlsr.data.draws import Rows, partners
 from kdlsr.data.samples import Inputs, Made, Samples
 
 
@@ -24,11 +24,13 @@ class Batch(NamedTuple):
         inputs: as their spec says: images (B, C, H, W) are normalised and channels_last.
         labels: (B,), int64.
         rows: (B,), int64: which samples of the original data set these are.
+        partners: another sample of each one's class, where they are asked for.
     """
 
     inputs: Inputs
     labels: Tensor
     rows: Tensor
+    partners: Inputs | None = None
 
 
 class EpochPlan(NamedTuple):
@@ -37,10 +39,12 @@ class EpochPlan(NamedTuple):
     Attributes:
         rows: (n,), int64, on the samples' device: which samples it visits, in its order.
         views: theirs, ready to be made.
+        partners: those of their partners, where they are asked for.
     """
 
     rows: Tensor
     views: Made
+    partners: Made | None = None
 
 
 class TrainStream:
@@ -78,12 +82,24 @@ class TrainStream:
         """Yields the batches of `epoch` (counted from 0)."""
         return self.batches(self.plan(epoch))
 
-    def plan(self, epoch: int) -> EpochPlan:
-        """Draws `epoch` (counted from 0), and makes its views ready."""
+    def plan(self, epoch: int, *, with_partners: bool = False) -> EpochPlan:
+        """Draws `epoch` (counted from 0), and makes its views ready.
+
+        Args:
+            epoch: counted from 0.
+            with_partners: another sample of its class for each, drawn for the epoch, with the
+                view that it has itself in it.
+        """
         order = self.samples.order(self.rows, self.data_seed, epoch, self.batch_size)
         order = order[: self.samples_per_epoch]
         rows = torch.from_numpy(order).to(self.samples.device)
-        return EpochPlan(rows, self.samples.views(order, self.data_seed, epoch))
+        views = self.samples.views(order, self.data_seed, epoch)
+        if not with_partners:
+            return EpochPlan(rows, views)
+        labels = self.samples.labels.cpu().numpy()
+        others = np.empty_like(labels)
+        others[self.rows] = partners(labels, self.rows, self.data_seed, epoch)
+        return EpochPlan(rows, views, self.samples.views(others[order], self.data_seed, epoch))
 
     def batches(self, plan: EpochPlan) -> Iterator[Batch]:
         """Yields the batches of an epoch."""
@@ -91,7 +107,8 @@ class TrainStream:
         for start in range(0, len(rows), self.batch_size):
             part = slice(start, start + self.batch_size)
             labels = self.samples.labels.index_select(0, rows[part])
-            yield Batch(plan.views(part), labels, rows[part])
+            others = None if plan.partners is None else plan.partners(part)
+            yield Batch(plan.views(part), labels, rows[part], others)
 
 
 class EvalStream:

@@ -78,6 +78,17 @@ class Learner:
         """
         if self.is_graphed:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        return self._logits(inputs)
+
+    def forward_again(self, inputs: Inputs) -> Tensor:
+        """Returns logits (N, K) of other inputs in the same step, without gradient.
+
+        In training mode it moves the running statistics of normalisations as any pass does.
+        """
+        with torch.no_grad():
+            return self._logits(inputs)
+
+    def _logits(self, inputs: Inputs) -> Tensor:
         dtype = AUTOCAST_DTYPES.get(self.precision)
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             logits: Tensor = self.model(inputs)

@@ -23,7 +23,7 @@ from kdlsr.training.task import Task
 from kdlsr.training.term_log import TermLog
 
 Take: TypeAlias = Callable[[Batch, Tensor | None, Tensor, Tensor], None]
-PLAN = "plan "  # begins the names of a plan's tensors
+PLAN, PARTNERS = "plan ", "partners "  # begin the names of a plan's tensors
 
 
 class Timetable(NamedTuple):
@@ -57,7 +57,8 @@ class TrainingSteps:
     def of_epoch(self, epoch: int) -> Iterator[int]:
         """Takes the steps of an epoch (from 0); yields after each how many samples it had."""
         self.log.begin()
-        task, plan, times = self.task, self.task.train.plan(epoch), self._timetable(epoch)
+        task, times = self.task, self._timetable(epoch)
+        plan = task.train.plan(epoch, with_partners="partner_logits" in task.loss.needs)
         if not self.learner.capture:
             return self._plain(plan, times)
         if not self.learner.takes_rate_tensor:
@@ -69,14 +70,14 @@ class TrainingSteps:
         elif task.teacher and soft_targets is None:
             self._recorder.remark("without views and teacher, whose outputs are not stored yet")
         else:
-            return self._planned.of_epoch(plan.rows, plan.views, soft_targets, times, self.take)
+            return self._planned.of_epoch(plan, plan.views, soft_targets, times, self.take)
         return self._copies(plan, times)
 
     def take(
         self, batch: Batch, soft_targets: Tensor | None, progress: Tensor, epoch: Tensor
     ) -> None:
         """Learns from a batch, at the learner's rate: work of the device alone."""
-        learner, task = self.learner, self.task
+        learner, task, others = self.learner, self.task, batch.partners
         step = Step(
             logits=learner.forward(batch.inputs),
             labels=batch.labels,
@@ -86,6 +87,7 @@ class TrainingSteps:
             epochs=learner.schedule.epochs,
             soft_targets=soft_targets,
             state=learner.loss_state,
+            partner_logits=None if others is None else learner.forward_again(others),
         )
         is_untaught = task.teacher is not None and soft_targets is None
         terms = task.loss.untaught(step) if is_untaught else task.loss(step)
@@ -105,13 +107,18 @@ class TrainingSteps:
             soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
             others = [batch.labels, batch.rows, times.progress[index], times.epoch]
             others += [] if soft_targets is None else [soft_targets]
-            self._copied.do(batch.inputs, others, self._take_copied)
+            others += _tensors(batch.partners)
+            self._copied.do(batch.inputs, others, partial(self._take_copied, batch.partners))
             yield len(batch.labels)
 
-    def _take_copied(self, inputs: Inputs, others: Sequence[Tensor]) -> None:
-        labels, rows, progress, epoch, *soft_targets = others
-        soft = soft_targets[0] if soft_targets else None
-        self.take(Batch(inputs, labels, rows), soft, progress, epoch)
+    def _take_copied(
+        self, partners: Inputs | None, inputs: Inputs, others: Sequence[Tensor]
+    ) -> None:
+        """Takes a step on copies; of the partners only the kind and the names are looked at."""
+        labels, rows, progress, epoch, *rest = others
+        count = len(rest) - len(_tensors(partners))
+        batch = Batch(inputs, labels, rows, _in_form_of(partners, rest[count:]))
+        self.take(batch, rest[0] if count else None, progress, epoch)
 
     def _timetable(self, epoch: int) -> Timetable:
         schedule, steps, device = self.learner.schedule, len(self.task.train), self.learner.device
@@ -138,16 +145,19 @@ class _PlannedSteps:
 
     def of_epoch(
         self,
-        rows: Tensor,
+        plan: EpochPlan,
         views: PlannedViews,
         soft_targets: Tensor | None,
         times: Timetable,
         take: Take,
     ) -> Iterator[int]:
-        """Takes the steps of an epoch: (n,) rows, their views, and their soft targets (n, K)."""
+        """Takes the steps of an epoch: its plan, whose views are, and soft targets (n, K)."""
+        rows = plan.rows
         rates = torch.tensor(times.rates, dtype=torch.float64, device=rows.device)
         self._hold(rows=rows, rates=rates, progress=times.progress, epoch=times.epoch)
-        self._hold(index=rows.new_zeros(1), **_numbered(views.plan))
+        self._hold(index=rows.new_zeros(1), **_numbered(PLAN, views.plan))
+        if isinstance(plan.partners, PlannedViews):
+            self._hold(**_numbered(PARTNERS, plan.partners.plan))
         if soft_targets is not None:
             self._hold(soft_targets=soft_targets)
         self._make = views.make
@@ -171,16 +181,34 @@ class _PlannedSteps:
         held, index = self._held, self._held["index"]
         places = index * self._train.batch_size + self._within[:count]
         rows = held["rows"].index_select(0, places)
-        plan = [held[name] for name in held if name.startswith(PLAN)]
-        inputs = self._make([columns.index_select(1, places) for columns in plan])
+        inputs, others = self._made(PLAN, places), None
+        if f"{PARTNERS}0" in held:
+            others = self._made(PARTNERS, places)
         labels = self._train.samples.labels.index_select(0, rows)
         soft = held.get("soft_targets")
         soft = None if soft is None else soft.index_select(0, places).to(torch.float32)
         progress = held["progress"].index_select(0, index).squeeze()
         self._learner.read_rate(held["rates"].index_select(0, index))
-        take(Batch(inputs, labels, rows), soft, progress, held["epoch"])
+        take(Batch(inputs, labels, rows, others), soft, progress, held["epoch"])
         index += 1
 
+    def _made(self, kind: str, places: Tensor) -> Tensor:
+        plan = [columns for name, columns in self._held.items() if name.startswith(kind)]
+        return self._make([columns.index_select(1, places) for columns in plan])
 
-def _numbered(plan: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {f"{PLAN}{number}": columns for number, columns in enumerate(plan)}
+
+def _numbered(kind: str, plan: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {f"{kind}{number}": columns for number, columns in enumerate(plan)}
+
+
+def _tensors(inputs: Inputs | None) -> list[Tensor]:
+    if inputs is None:
+        return []
+    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
+
+
+def _in_form_of(inputs: Inputs | None, tensors: Sequence[Tensor]) -> Inputs | None:
+    """Returns `tensors` as `_tensors(inputs)` lists them."""
+    if inputs is None:
+        return None
+    return tensors[0] if isinstance(inputs, Tensor) else dict(zip(inputs, tensors, strict=True))
