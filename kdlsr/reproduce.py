@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from kdlsr.config import Between, UserError, build
+from kdlsr.config import AtLeast, Between, UserError, build
 from kdlsr.config.command_line import shell_command
 from kdlsr.config.compose import compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
@@ -41,6 +41,7 @@ OWN = (
     "methods",
     "controls",
     "protocol",
+    "margin",
     "profile",
 )
 LAUNCH = ("hydra", "cluster")
@@ -62,6 +63,7 @@ class Choices:
         controls: whether each form's controls are run too.
         protocol: by which differences are judged; null: `best_val` where there is a
             validation split, else `last`.
+        margin: a difference that is smaller does not matter, points of top-1.
     """
 
     table: str | tuple[str, ...] = ()
@@ -72,6 +74,7 @@ class Choices:
     methods: tuple[str, ...] | None = None
     controls: bool = True
     protocol: Literal["last", "best_test", "best_val"] | None = None
+    margin: Annotated[float, AtLeast(0)] = 0.5
 
     def __post_init__(self) -> None:
         if self.forms is not None and not self.forms:
@@ -220,7 +223,9 @@ def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "
     tracker, root = read_tracker_section(config["tracker"]), relative_to_here(config["output_dir"])
     for table in plan.tables:
         origin = made_from(table.table.origin, root)
-        report = report_table(table, found, choices.protocol, line.repeated, origin)
+        report = report_table(
+            table, found, choices.protocol, line.repeated, origin, margin=choices.margin
+        )
         page = publish(console, report, root, tracker)
         console.print(f"{page}", markup=False, soft_wrap=True)
     return EXIT_OK

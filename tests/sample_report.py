@@ -1,23 +1,18 @@
 """Reports made of invented numbers, with all that a rendering must cope with."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from kdlsr.metrics import Metrics
-from kdlsr.reporting.statistics import (
-    Difference,
-    Estimate,
-    compatibility,
-    corrected,
-    difference,
-    estimate,
-)
+from kdlsr.reporting.claims import claim_of
+from kdlsr.reporting.differences import Differences
+from kdlsr.reporting.how_decided import how_decided
+from kdlsr.reporting.statistics import LEVEL, Estimate, compatibility, estimate
 from kdlsr.reporting.summary import (
     MEASURES,
+    Cell,
     CellState,
     CellSummary,
-    Comparison,
     GridPoint,
     Report,
     RunState,
@@ -27,6 +22,7 @@ from kdlsr.reporting.summary import (
 )
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.result import AtEpoch, RunResult, TeacherFigures
+from kdlsr.tables.claims import StatedClaim
 from kdlsr.training.record import EpochRecord
 
 # Each is a mark of some language that a report is rendered in.
@@ -35,15 +31,13 @@ FAILURE = "loss is not finite at step 17 of epoch 2 <script>alert(1)</script> | 
 OMITTED = "its teacher's weights were never published (100 % sure) & cannot be had"
 FIRST_LINE = "Profile invented (digits, 3 epochs; n = 3): evidence about renderings | nothing_else."
 EPOCHS = 3
+MARGIN = 1.0  # points, of equivalence
 BEST_TEST = 0.2  # so much higher than `last` is every run at `best_test`
 
 WEAK, STRONG, SCALE, LSR = "baseline weak", "baseline strong", "weak CE x 0.05", "weak LSR"
-BEATS, BELOW, NO_DIFFERENCE = "weak KD", "weak De-KD", "weak Tf-KD reg"
+BETTER, WORSE, EQUIVALENT = "weak KD", "weak De-KD", "weak Tf-KD reg"
 SPECIAL_CELL, PARTIAL, FAILED = "strong special", "strong partial", "strong failed"
 NOT_RUN, NOT_STARTED, OMITTED_CELL = "weak not run", "weak not started", "weak omitted"
-
-
-Family = Mapping[tuple[str, str], Difference]
 
 
 @dataclass(frozen=True)
@@ -77,13 +71,13 @@ DRAFTS = (
     Draft(STRONG, None, "strong", "Baseline", "baseline", "baseline", (98.4, 98.0, 98.8)),
     Draft(SCALE, None, "weak", "Control", "CE x 0.05", "control", (99.1, 98.9, 99.2), WEAK),
     Draft(LSR, None, "weak", "Control", "LSR 0.0943 x 1.06", "control", (97.5, 97.6, 97.1), WEAK),
-    Draft(BEATS, "Re-KD", "strong teaches weak", "Normal KD", "as_released", "method",
+    Draft(BETTER, "Re-KD", "strong teaches weak", "Normal KD", "as_released", "method",
           (99.0, 98.8, 99.2), WEAK, (SCALE,), (71.05, 0.16), has_teacher=True,
           note="a stand-in: the released configs have no value for this row"),
-    Draft(BELOW, "De-KD", "strong after 1 epoch teaches weak", "De-KD", "as_written", "method",
+    Draft(WORSE, "De-KD", "strong after 1 epoch teaches weak", "De-KD", "as_written", "method",
           (75.4, 75.0, 76.0), WEAK, (SCALE, LSR), (70.65, None), teacher_epoch=1,
           has_teacher=True),
-    Draft(NO_DIFFERENCE, "Tf-KD", "weak", "Tf-KD_reg", "as_released", "method",
+    Draft(EQUIVALENT, "Tf-KD", "weak", "Tf-KD_reg", "as_released", "method",
           (97.5, 97.3, 97.6), WEAK, (SCALE, LSR)),
     Draft(SPECIAL_CELL, f"group {SPECIAL}", f"row {SPECIAL}", f"column {SPECIAL}", "standard",
           "method", (98.5, 98.1, 98.6), STRONG, note=f"note {SPECIAL}"),
@@ -143,7 +137,8 @@ def search_report() -> Report:
             draft = Draft(f"tau={tau:g} alpha={alpha:g}", None, f"tau={tau:g}", f"alpha={alpha:g}",
                           "kd", "method", values, state="not run" if None in values else "complete",
                           has_teacher=True)  # fmt: skip
-            cell = replace(_cell(draft, {}, {}, validation=True), kind="cell")
+            placed = replace(_placed(draft), kind="cell", stated=None)
+            cell = _cell(draft, placed, Differences([placed], "best_val"), validation=True)
             cells.append(cell)
             chosen = cell.estimates["best_val"]
             points.append(GridPoint(tau, alpha, draft.key, chosen.mean if chosen else None))
@@ -164,16 +159,9 @@ def search_report() -> Report:
 
 
 def build_report(drafts: tuple[Draft, ...]) -> Report:
-    """A report of drafts, its differences corrected as one family."""
-    by_key = {draft.key: draft for draft in drafts}
-    pairs = {
-        (draft.key, key): difference(draft.complete, by_key[key].complete)
-        for draft in drafts
-        for key in (draft.against, *draft.controls)
-        if key is not None and draft.complete
-    }
-    family = corrected(pairs)
-    names = {draft.key: draft.name for draft in drafts}
+    """A report of drafts, its differences judged."""
+    cells = [_placed(draft) for draft in drafts]
+    found = Differences(cells, "last", MARGIN)
     return Report(
         name="invented/table",
         title=f"Invented {SPECIAL}",
@@ -184,7 +172,9 @@ def build_report(drafts: tuple[Draft, ...]) -> Report:
         environment=("cpu (cpu, 1 thread a run, fp32), torch 2.15, kdlsr 0.1",),
         command="python -m kdlsr.reproduce table=invented/table profile=invented seeds=3 "
         "'dataset.root=/data/with a space' tracker=none dataset=digits schedule=quick",
-        cells=tuple(_cell(draft, family, names) for draft in drafts),
+        cells=tuple(_cell(draft, cell, found) for draft, cell in zip(drafts, cells, strict=True)),
+        how_decided=how_decided(found, LEVEL),
+        margin=MARGIN,
         source=f"Nobody et al. 1999, {SPECIAL}",
         shows="whether renderings keep what a report says",
         caveats=(
@@ -195,37 +185,47 @@ def build_report(drafts: tuple[Draft, ...]) -> Report:
     )
 
 
-def _cell(
-    draft: Draft, family: Family, names: Mapping[str, str], validation: bool = False
-) -> CellSummary:
-    values = list(draft.complete.values())
-
-    def shifted(by: float) -> Estimate | None:
-        return estimate([value + by for value in values]) if values else None
-
-    def against(key: str | None) -> Comparison | None:
-        found = family.get((draft.key, key or ""))
-        return Comparison(key, names[key], found) if key and found else None
-
-    estimates = {"last": shifted(0.0), "best_test": shifted(BEST_TEST)}
-    if validation:
-        estimates["best_val"] = shifted(-0.1)
-    return CellSummary(
+def _placed(draft: Draft) -> Cell:
+    stated = None
+    if draft.kind == "method":
+        paper = (2.67, "P") if draft.paper else (None, None)
+        stated = StatedClaim(f"{draft.column} raises the top-1 of {draft.row}.", *paper)
+    return Cell(
         key=draft.key,
         group=draft.group,
         row=draft.row,
         column=draft.column,
         name=draft.name,
         kind=draft.kind,
-        state=draft.state,
         runs=tuple(_run(draft, seed) for seed in range(len(draft.values))),
-        estimates=estimates,
-        measures=_measures(draft, values),
-        baseline=against(draft.against),
-        controls=tuple(c for key in draft.controls if (c := against(key))),
+        baseline_key=draft.against,
+        control_keys=draft.controls,
         target=_target(draft),
         teacher_epoch=draft.teacher_epoch,
+        omitted=draft.note if draft.state == "omitted" else None,
         note=draft.note,
+        stated=stated,
+    )
+
+
+def _cell(draft: Draft, cell: Cell, found: Differences, validation: bool = False) -> CellSummary:
+    values = list(draft.complete.values())
+
+    def shifted(by: float) -> Estimate | None:
+        return estimate([value + by for value in values]) if values else None
+
+    estimates = {"last": shifted(0.0), "best_test": shifted(BEST_TEST)}
+    if validation:
+        estimates["best_val"] = shifted(-0.1)
+    controls = (found.compare(cell, key, "controls") for key in cell.control_keys)
+    return CellSummary(
+        **vars(cell),
+        state=draft.state,
+        estimates=estimates,
+        measures=_measures(draft, values),
+        baseline=found.compare(cell, cell.baseline_key, "claims"),
+        controls=tuple(control for control in controls if control),
+        claim=claim_of(cell, found),
     )
 
 

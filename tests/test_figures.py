@@ -21,6 +21,7 @@ from sample_report import (
     teacher_epoch_report,
 )
 
+from kdlsr.reporting.comparison import Comparison
 from kdlsr.reporting.figures.curves import Band, band, panels, series, vertical_range
 from kdlsr.reporting.figures.drawing import (
     draw_figures,
@@ -30,7 +31,8 @@ from kdlsr.reporting.figures.drawing import (
     teacher_lines,
 )
 from kdlsr.reporting.figures.intervals import Entry, axis_range, draw_differences, sections
-from kdlsr.reporting.statistics import difference
+from kdlsr.reporting.moderation import moderated
+from kdlsr.reporting.statistics import difference, estimate
 from kdlsr.reporting.summary import Report, RunSummary
 from kdlsr.training.record import EpochRecord
 
@@ -78,10 +80,10 @@ def test_a_users_matplotlib_settings_neither_matter_nor_change() -> None:
 def test_every_comparison_of_a_report_is_one_line_of_the_interval_plot() -> None:
     report = full_report()
     shown = [entry for entries in sections(report).values() for entry in entries]
-    expected = [c.baseline.difference for c in report.cells if c.baseline]
-    expected += [control.difference for c in report.cells for control in c.controls]
+    expected = [c.baseline for c in report.cells if c.baseline]
+    expected += [control for c in report.cells for control in c.controls]
     assert len(shown) == len(expected)
-    assert {id(entry.difference) for entry in shown} == {id(found) for found in expected}
+    assert {id(entry.held) for entry in shown} == {id(found) for found in expected}
     assert sum(entry.is_control for entry in shown) == sum(len(c.controls) for c in report.cells)
 
 
@@ -98,7 +100,10 @@ def test_the_interval_plot_grows_with_the_table_and_keeps_its_width() -> None:
 
 
 def entry(*ours: float) -> Entry:
-    return Entry("", difference(dict(enumerate(ours)), {0: 0.1, 1: -0.1}), False)
+    other = {0: 0.1, 1: -0.1}
+    held = moderated(estimate(ours), estimate([*other.values()]), None)
+    plain = difference(dict(enumerate(ours)), other)
+    return Entry("", Comparison("", "", plain, held, None), False)
 
 
 def test_one_far_outlier_does_not_flatten_the_interval_plot() -> None:

@@ -28,6 +28,7 @@ from sample_report import (
 from kdlsr.reporting.charts import ticks
 from kdlsr.reporting.figures.curves import series
 from kdlsr.reporting.formatting import command_line
+from kdlsr.reporting.judged import claim_verdict
 from kdlsr.reporting.page import render_page
 from kdlsr.reporting.statistics import Compatibility
 from kdlsr.reporting.summary import CellSummary, Report
@@ -140,8 +141,25 @@ def test_what_the_report_says_is_on_the_page() -> None:
     report = full_report()
     text = page_of(report).all("main")[0].text
     said = (report.title, report.source, report.shows, report.command, *report.caveats)
+    said += (report.how_decided, *(c.claim.sentence for c in report.claims if c.claim))
     for words in (*said, *report.notes, *report.environment, FAILURE, OMITTED, f"note {SPECIAL}"):
         assert words in text
+
+
+def test_the_page_begins_with_the_claims_and_what_became_of_them() -> None:
+    report = full_report()
+    page = page_of(report)
+    assert page.all("section")[0].attributes["id"] == "claims"
+    (section,) = [n for n in page.all("section") if n.attributes["id"] == "claims"]
+    for cell in report.claims:
+        assert cell.claim is not None
+        assert cell.claim.sentence in section.text
+        assert cell.claim.why in section.text
+        assert claim_verdict(cell) in section.text
+    assert "+2.67 P" in section.text
+    without = replace(report, cells=tuple(replace(c, claim=None) for c in report.cells))
+    assert 'id="claims"' not in render_page(without, FIGURES)
+    assert report.how_decided in page_of(without).all("main")[0].text
 
 
 def test_every_run_has_its_command_and_config_behind_one_click() -> None:
@@ -163,7 +181,8 @@ def test_every_run_has_its_command_and_config_behind_one_click() -> None:
 def test_every_cell_is_a_line_of_the_table_that_leads_to_its_details() -> None:
     report = full_report()
     page = page_of(report)
-    links = [node for node in page.all("a") if node.inside[-1].attributes.get("class") == "name"]
+    (results,) = [node for node in page.all("section") if node.attributes["id"] == "results"]
+    links = [node for node in page.all("a") if results in node.inside]
     targets = {f"#{node.attributes['id']}": node for node in page.all("details", "cell")}
     assert [link.attributes["href"] for link in links] == list(targets)
     assert len(links) == len(report.cells)
@@ -173,6 +192,7 @@ def line_of(report: Report, key: str) -> str:
     """Returns the text of a cell's line in the table of results."""
     index = [cell.key for cell in report.cells].index(key)
     links = [n for n in page_of(report).all("a") if n.inside[-1].name == "td"]
+    links = [n for n in links if any(i.attributes.get("id") == "results" for i in n.inside)]
     (link,) = [n for n in links if n.attributes["href"] == f"#cell-{index}"]
     return link.inside[-2].text
 
@@ -181,17 +201,17 @@ def test_a_cells_line_has_its_values_verdicts_and_the_papers() -> None:
     line = line_of(full_report(), "weak KD")
     assert "99.00 ± 0.20" in line  # last
     assert "99.20 ± 0.20" in line  # best_test
-    assert "+1.60▲ beats" in line
-    assert "\N{MINUS SIGN}0.07○ no difference shown" in line
+    assert "+1.60▲ better" in line
+    assert "\N{MINUS SIGN}0.07≈ equivalent" in line
     assert "71.05 ± 0.16 P" in line
     assert "not compatible" in line
 
 
-def test_a_worse_cell_is_below_in_words_and_one_seed_claims_nothing() -> None:
-    assert "▼ below" in line_of(full_report(), "weak De-KD")
+def test_a_worse_cell_is_worse_in_words_and_one_seed_decides_nothing() -> None:
+    assert "▼ worse" in line_of(full_report(), "weak De-KD")
     line = line_of(one_seed_report(), "weak KD")
-    assert "nothing claimed" in line
-    assert not re.search("beats|below|no difference", line)
+    assert "undecided" in line
+    assert not re.search("better|worse|equivalent", line)
 
 
 def test_cells_that_are_not_complete_are_listed_first_with_their_reason() -> None:

@@ -17,29 +17,32 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from rich.console import Console
 from sample_report import (
-    BEATS,
-    BELOW,
+    BETTER,
     DRAFTS,
+    EQUIVALENT,
     FAILED,
     FAILURE,
-    NO_DIFFERENCE,
     NOT_RUN,
     NOT_STARTED,
     OMITTED,
     OMITTED_CELL,
     PARTIAL,
+    SCALE,
     SPECIAL,
+    WEAK,
+    WORSE,
     build_report,
     full_report,
     one_seed_report,
     search_report,
 )
 
-from kdlsr.reporting import formatting
+from kdlsr.reporting import formatting, judged
+from kdlsr.reporting.claims import render_claims, seeds
 from kdlsr.reporting.frame import columns, render_csv, render_json
 from kdlsr.reporting.publish import write_report
 from kdlsr.reporting.rendering import render_latex, render_markdown
-from kdlsr.reporting.statistics import Difference, Interval, estimate
+from kdlsr.reporting.statistics import estimate
 from kdlsr.reporting.summary import Report
 from kdlsr.reporting.templating import LATEX, escape_latex
 from kdlsr.reporting.terminal import print_report, shell_lines
@@ -161,35 +164,70 @@ def test_a_cell_without_runs_shows_why(language: str) -> None:
     assert "not started" in shown
 
 
-def test_the_words_of_each_cell_answer_both_questions() -> None:
+def test_what_became_of_each_claim_says_on_what_it_rests() -> None:
     report = full_report()
-    assert formatting.answer(report.by_key[BEATS]) == (
-        "beats its baseline; shows no difference to its control (CE x 0.05)"
+
+    def said(key: str) -> tuple[str, str]:
+        cell = report.by_key[key]
+        assert cell.claim is not None
+        return judged.claim_verdict(cell), cell.claim.why
+
+    assert said(BETTER) == (
+        "gain shown and explained by its control",
+        "better than its baseline; equivalent to CE x 0.05",
     )
-    assert formatting.answer(report.by_key[BELOW]) == (
-        "is below its baseline; is below its control (CE x 0.05); "
-        "is below its control (LSR 0.0943 x 1.06)"
-    )
-    assert formatting.answer(report.by_key[PARTIAL]) == (
-        "shows no difference to its baseline; 2 of 3 runs; incomplete: interrupted"
-    )
-    assert formatting.answer(report.by_key[FAILED]) == f"failed: {FAILURE}"
+    assert said(WORSE) == ("no gain", "worse than its baseline")
+    assert said(EQUIVALENT) == ("no gain", "equivalent to its baseline")
+    assert said(PARTIAL)[0].startswith("undecided")
+    assert said(FAILED) == ("undecided", "no run is complete: failed")
+    assert said(OMITTED_CELL) == ("undecided", "no run is complete: omitted")
+    assert judged.claimed(report.by_key[BETTER]) == "+2.67 (P)"
+    assert judged.claimed(report.by_key[EQUIVALENT]) == "-"
 
 
-def test_the_headline_counts_the_answers() -> None:
-    """Of the invented methods one beats its baseline, and it does not beat its control."""
-    said = formatting.headline(full_report())
-    assert said.startswith("9 method cells, 5 of them held against their baseline: ")
-    assert "beats 1, below 1, no difference shown 3." in said
-    assert "1 were also held against their controls, and 0 beat every one." in said
+def test_the_headline_counts_what_became_of_the_claims() -> None:
+    """Of the invented methods one is better than its baseline, and equivalent to its control."""
+    said = judged.headline(full_report())
+    assert said == ("9 claims: gain shown and explained by its control 1, no gain 2, undecided 6.")
     weaker = [
         replace(d, values=(97.0, 97.2, 96.8)) if d.name.startswith("CE") else d for d in DRAFTS
     ]
-    assert "and 1 beat every one." in formatting.headline(build_report(tuple(weaker)))
-    assert formatting.headline(one_seed_report()).endswith(
-        "held against their baseline: nothing is claimed."
+    assert "survives its control 1" in judged.headline(build_report(tuple(weaker)))
+    assert judged.headline(one_seed_report()) == "5 claims: undecided 5."
+    unclaimed = [replace(cell, claim=None) for cell in full_report().cells]
+    assert judged.headline(replace(full_report(), cells=tuple(unclaimed))) == (
+        "5 methods against the baseline: better 1, equivalent 1, undecided 2, worse 1."
     )
-    assert formatting.headline(replace(full_report(), cells=full_report().cells[:2])) == ""
+    assert judged.headline(replace(full_report(), cells=full_report().cells[:2])) == ""
+
+
+def test_claims_json_has_each_claim_with_its_runs() -> None:
+    report = full_report()
+    found = json.loads(render_claims(report))
+    assert json.dumps(found, indent=2, ensure_ascii=False) + "\n" == render_claims(report)
+    assert (found["protocol"], found["margin"], found["level"]) == ("last", 1.0, 0.05)
+    claims = {claim["cell"]: claim for claim in found["claims"]}
+    assert list(claims) == [cell.key for cell in report.cells if cell.kind == "method"]
+    claim = claims[BETTER]
+    assert claim["claim"] == "Normal KD raises the top-1 of strong teaches weak."
+    assert claim["verdict"] == "gain shown and explained by its control"
+    assert claim["paper"] == {"gain": 2.67, "grade": "P"}
+    assert claim["ours"]["difference"] == pytest.approx(1.6)
+    assert claim["ours"]["verdict"] == "better"
+    assert [control["verdict"] for control in claim["controls"]] == ["equivalent"]
+    assert (claim["n"], claim["protocol"]) == (3, "last")
+    for part, key in (("method", BETTER), ("baseline", WEAK)):
+        assert claim["runs"][part] == [run.run_id for run in report.by_key[key].runs]
+    assert list(claim["runs"]["controls"]) == ["CE x 0.05"]
+    assert claims[PARTIAL]["n"] == 2
+    assert claims[FAILED]["ours"] is None
+
+
+def test_what_a_verdict_says_of_seeds() -> None:
+    assert judged.undecided(None) == "undecided"
+    assert judged.undecided(12) == "undecided (n = 12)"
+    assert judged.undecided(float("inf")) == "undecided (n > 100)"
+    assert [seeds(n) for n in (None, 12.0, float("inf"))] == [None, 12, "> 100"]
 
 
 @every_rendering
@@ -198,7 +236,8 @@ def test_with_one_seed_no_rendering_claims_anything(language: str) -> None:
     report = replace(report, cells=tuple(replace(cell, target=None) for cell in report.cells))
     shown = RENDERINGS[language](report).partition("table_csv_columns")[0]
     shown = re.sub(r"mean [^ ]+ standard deviation", "", shown, flags=re.IGNORECASE)  # headings
-    assert not re.search(r"\bbeats\b|\bbelow\b|no difference|±|\\pm", shown)
+    shown = shown.replace("p equivalent (Holm)", "")
+    assert not re.search(r"\bbetter\b|\bworse\b|equivalent|gain shown|no gain|±|\\pm", shown)
     assert "97.4" in shown
 
 
@@ -211,17 +250,18 @@ def test_numbers_are_put_in_words_without_negative_zeros() -> None:
     ]  # fmt: skip
     assert formatting.spread(estimate([97.4])) == "97.40 (1)"
     assert formatting.spread(estimate([97.4, 97.2, 97.6])) == "97.40 ± 0.20 (3)"
-    beats = Difference(0.84, Interval(0.21, 1.47, 4.0, 0.02), None, 0.02)
-    assert formatting.versus(beats) == "+0.84 [+0.21, +1.47] beats"
-    assert (
-        formatting.versus(replace(beats, p_holm=0.2)) == "+0.84 [+0.21, +1.47] no difference shown"
-    )
-    assert formatting.versus(Difference(0.84, None, None)) == "+0.84 nothing claimed"
+    held = full_report().by_key[BETTER].baseline
+    assert held is not None
+    assert judged.versus(held) == f"+1.60 {formatting.interval(held.interval)} better"
+    assert judged.versus(replace(held, decision=None)).endswith("] not tested")
+    (alone, *_) = (c.baseline for c in one_seed_report().cells if c.kind == "method")
+    assert alone is not None
+    assert judged.versus(alone) == "+1.60 undecided"
 
 
 def test_papers_values_come_with_grade_deviation_and_compatibility() -> None:
     report = full_report()
-    printed, unprinted = (report.by_key[key].target for key in (BEATS, BELOW))
+    printed, unprinted = (report.by_key[key].target for key in (BETTER, WORSE))
     assert formatting.paper(printed) == "71.05 ± 0.16 (P)"
     assert formatting.paper(unprinted) == "70.65 (P)"
     assert formatting.compatible(printed) == "+28.15 not compatible (within 0.42)"
@@ -267,26 +307,39 @@ def test_markdown_paragraphs_stay_paragraphs(text: str) -> None:
     assert not kinds & {"blockquote_open", "ordered_list_open"}
 
 
-def test_markdown_gives_difference_welch_holm_and_the_paired_interval() -> None:
-    head, *rows = markdown_tables(full_report())[2]
+def test_markdown_gives_the_moderated_test_beside_welchs_and_the_paired_one() -> None:
+    head, *rows = markdown_tables(full_report())[3]
     found = {(row[0], row[3]): dict(zip(head, row, strict=True)) for row in rows}
     kd = found["Re-KD: strong teaches weak", "baseline"]
-    difference = full_report().by_key[BEATS].baseline.difference  # type: ignore[union-attr]
+    held = full_report().by_key[BETTER].baseline
+    assert held is not None
+    assert held.decision is not None
     assert kd["difference"] == "+1.60"
-    assert kd["Welch 95 %"] == formatting.interval(difference.welch)
-    assert kd["p (Holm)"] == formatting.p_value(difference.p_holm)
+    assert kd["95 %"] == formatting.interval(held.interval)
+    assert kd["Welch 95 %"] == formatting.interval(held.difference.welch)
+    assert kd["p (Holm)"] == formatting.p_value(held.decision.p_difference)
+    assert kd["p equivalent (Holm)"] == formatting.p_value(held.decision.p_equivalence)
     assert kd["paired 95 %"] == "-"  # the invented gains are equal at every seed
     lsr = found["Tf-KD: weak", "LSR 0.0943 x 1.06"]
     assert lsr["paired 95 %"].startswith("[-0.")
-    assert lsr["in words"] == "no difference shown"
+    assert lsr["verdict"] == "equivalent"
+    assert found["weak", "baseline"]["verdict"] == "not tested"  # a control's
+
+
+def test_markdown_begins_with_the_claims() -> None:
+    head, *rows = markdown_tables(full_report())[0]
+    assert head == ["claim", "cell", "paper's gain (grade)", "ours", "verdict", "because"]
+    assert len(rows) == len(full_report().claims)
+    assert rows[0][2] == "+2.67 (P)"
+    assert rows[0][4] == "gain shown and explained by its control"
 
 
 def test_several_controls_stand_under_each_other_with_their_names() -> None:
-    _, *rows = markdown_tables(full_report())[0]
+    _, *rows = markdown_tables(full_report())[1]
     row = next(row for row in rows if row[1] == "Tf-KD_reg")
     scale, lsr = row[-1].split("\n")
     assert scale.startswith("CE x 0.05: -1.60")
-    assert scale.endswith("below")
+    assert scale.endswith("worse")
     assert lsr.startswith("LSR 0.0943 x 1.06: +0.07")
 
 
@@ -335,20 +388,26 @@ def test_csv_has_a_documented_row_per_cell_with_raw_numbers() -> None:
     assert list(records) == [cell.key for cell in report.cells]
     assert all(list(record) == list(columns(report)) for record in records.values())
     assert all(column.meaning for column in columns(report).values())
-    cell = report.by_key[BEATS]
-    record = records[BEATS]
+    cell = report.by_key[BETTER]
+    record = records[BETTER]
     assert cell.baseline is not None
     assert cell.target is not None
     assert cell.baseline.difference.welch is not None
+    assert cell.baseline.interval is not None
+    assert cell.baseline.decision is not None
     assert float(record["last_mean"]) == cell.estimates["last"].mean  # type: ignore[union-attr]
-    assert float(record["baseline_low"]) == cell.baseline.difference.welch.low
-    assert float(record["baseline_p_holm"]) == cell.baseline.difference.p_holm
-    assert record["baseline_verdict"] == "beats"
-    assert record["control_1_verdict"] == "no difference shown"
+    assert float(record["baseline_low"]) == cell.baseline.interval.low
+    assert float(record["baseline_welch_low"]) == cell.baseline.difference.welch.low
+    assert float(record["baseline_p_holm"]) == cell.baseline.decision.p_difference
+    assert record["baseline_verdict"] == "better"
+    assert record["control_1_verdict"] == "equivalent"
+    assert record["claim_verdict"] == "gain shown and explained by its control"
+    assert float(record["claim_gain"]) == 2.67
+    assert records[SCALE]["baseline_verdict"] == "described"
     assert record["control_2_key"] == ""
     assert float(record["paper_deviation"]) == 0.16
     assert record["paper_compatible"] == "false"
-    assert records[BELOW]["paper_deviation"] == ""
+    assert records[WORSE]["paper_deviation"] == ""
     assert records[FAILED]["last_mean"] == ""
     assert records[PARTIAL]["last_n"] == "2"
 
@@ -357,7 +416,7 @@ def test_json_holds_every_figure_and_comes_back_as_it_was() -> None:
     report = full_report()
     found = json.loads(render_json(report))
     assert json.dumps(found, indent=2, ensure_ascii=False) + "\n" == render_json(report)
-    assert found["schema"] == 1
+    assert found["schema"] == 2
     cells = {cell["key"]: cell for cell in found["cells"]}
     assert list(cells) == [cell.key for cell in report.cells]
     partial = cells[PARTIAL]
@@ -367,10 +426,10 @@ def test_json_holds_every_figure_and_comes_back_as_it_was() -> None:
         {"last": 98.2, "best_test": 98.2 + 0.2},
         None,
     ]
-    assert cells[BEATS]["top1"]["last"]["values"] == [99.0, 98.8, 99.2]
-    assert cells[BEATS]["baseline"]["verdict"] == "beats"
-    assert cells[BEATS]["paper"]["compatibility"]["compatible"] is False
-    assert cells[NO_DIFFERENCE]["controls"][1]["paired"]["df"] == 2.0
+    assert cells[BETTER]["top1"]["last"]["values"] == [99.0, 98.8, 99.2]
+    assert cells[BETTER]["baseline"]["verdict"] == "better"
+    assert cells[BETTER]["paper"]["compatibility"]["compatible"] is False
+    assert cells[EQUIVALENT]["controls"][1]["paired"]["df"] == 2.0
     assert cells[FAILED]["runs"][0]["error"] == FAILURE
     assert cells[OMITTED_CELL]["runs"] == []
     assert {cells[NOT_RUN]["why"], cells[NOT_STARTED]["why"]} == {
@@ -410,8 +469,8 @@ def test_the_terminal_shows_all_in_80_columns(build: Callable[[], Report], width
     whole = unwrapped(text)
     for cell in report.cells:
         assert formatting.position(cell) in whole
-        for found in formatting.comparisons(cell) if cell.kind == "method" else ():
-            assert formatting.figures(found.difference) in whole
+        for found in judged.comparisons(cell) if cell.kind == "method" else ():
+            assert judged.figures(found) in whole
         for protocol in report.protocols if formatting.has_results(cell) else ():
             assert formatting.top1(cell, protocol) in whole
     for caveat in report.caveats:
@@ -460,7 +519,7 @@ def test_a_reports_files_are_written_and_written_again_the_same(
     assert page == folder / "index.html"
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert set(before) == {
-        "index.html", "table.md", "table.tex", "table.csv", "report.json",
+        "index.html", "table.md", "table.tex", "table.csv", "report.json", "claims.json",
         "intervals.png", "curves.png",
     }  # fmt: skip
     assert before["intervals.png"] == b"\x89PNG"

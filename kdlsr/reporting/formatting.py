@@ -1,14 +1,14 @@
-"""How numbers, verdicts and states are written: the same in every rendering.
+"""How numbers and states are written: the same in every rendering. Verdicts are in `judged`.
 
 Plain text only: what a language needs escaped is escaped by its own rendering.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from kdlsr.config.command_line import shell_command
 from kdlsr.reporting.measures import NAMES, PERCENT
-from kdlsr.reporting.statistics import Difference, Estimate, Interval, Verdict
-from kdlsr.reporting.summary import CellSummary, Comparison, Report, Target
+from kdlsr.reporting.statistics import Estimate, Interval
+from kdlsr.reporting.summary import CellSummary, Report, Target
 
 NOTHING = "-"  # where there is nothing to say, and nothing has gone missing
 GRADES = {
@@ -16,12 +16,6 @@ GRADES = {
     "S": "secondary: someone else's summary",
     "V": "read off a figure, about ± 0.2",
     "D": "derived, stated by no source",
-}
-_TOWARDS: dict[Verdict, str] = {
-    "beats": "beats {}",
-    "below": "is below {}",
-    "no difference shown": "shows no difference to {}",
-    "unclaimed": "nothing is claimed against {}",
 }
 
 
@@ -78,34 +72,6 @@ def p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.2g}"
 
 
-def verdict(found: Difference) -> str:
-    """Returns `beats`, `below`, `no difference shown` or `nothing claimed`."""
-    return "nothing claimed" if found.verdict == "unclaimed" else found.verdict
-
-
-def figures(found: Difference) -> str:
-    """Returns a difference and Welch's 95 % interval: `+0.84 [+0.21, +1.47]`."""
-    shown = f" {interval(found.welch)}" if found.welch else ""
-    return f"{signed(found.mean)}{shown}"
-
-
-def tests(found: Difference) -> tuple[str, ...]:
-    """Returns a difference, Welch's interval, p before and after Holm, and the paired test's."""
-    return (
-        signed(found.mean),
-        interval(found.welch),
-        p_value(found.p),
-        p_value(found.p_holm),
-        interval(found.paired),
-        p_value(found.paired.p if found.paired else None),
-    )
-
-
-def versus(found: Difference) -> str:
-    """Returns `+0.84 [+0.21, +1.47] beats`: the difference, Welch's interval, the verdict."""
-    return f"{figures(found)} {verdict(found)}"
-
-
 def has_results(cell: CellSummary) -> bool:
     """Whether any run of the cell is complete."""
     return any(found is not None for found in cell.estimates.values())
@@ -138,68 +104,6 @@ def top1(cell: CellSummary, protocol: str) -> str:
     if found is not None:
         return spread(found)
     return NOTHING if has_results(cell) else why_incomplete(cell) or NOTHING
-
-
-def versus_baseline(cell: CellSummary) -> str:
-    """Returns the difference to the baseline with its verdict."""
-    return versus(cell.baseline.difference) if cell.baseline else NOTHING
-
-
-def versus_controls(cell: CellSummary) -> list[str]:
-    """Returns the difference to each control with its verdict; the control's name where several.
-
-    What a cell could not be compared with, its baseline included, follows with the reason.
-    """
-    if len(cell.controls) == 1 and not cell.uncompared:
-        return [versus(cell.controls[0].difference)]
-    named = [f"{c.name}: {versus(c.difference)}" for c in cell.controls]
-    return [*named, *cell.uncompared] if has_results(cell) else named
-
-
-def comparisons(cell: CellSummary) -> list[Comparison]:
-    """Returns a cell's comparisons: its baseline, then its controls."""
-    return [*([cell.baseline] if cell.baseline else []), *cell.controls]
-
-
-def answer(cell: CellSummary) -> str:
-    """Returns whether the method beats its baseline, and whether it beats its controls."""
-    if not has_results(cell):
-        return why_incomplete(cell)
-    answers = []
-    if cell.baseline:
-        answers.append(_TOWARDS[cell.baseline.difference.verdict].format("its baseline"))
-    for control in cell.controls:
-        towards = f"its control ({control.name})"
-        answers.append(_TOWARDS[control.difference.verdict].format(towards))
-    answers += [f"not compared with {other}" for other in cell.uncompared]
-    return (
-        "; ".join([*answers, *([why_incomplete(cell)] if why_incomplete(cell) else [])]) or NOTHING
-    )
-
-
-def headline(report: Report) -> str:
-    """Counts the answers over all methods of a table; empty where there is no method."""
-    methods = [cell for cell in report.cells if cell.kind == "method"]
-    compared = [cell.baseline.difference.verdict for cell in methods if cell.baseline]
-    if not methods:
-        return ""
-    held = f"{len(methods)} method cells, {len(compared)} of them held against their baseline"
-    if all(found == "unclaimed" for found in compared):
-        return f"{held}: nothing is claimed."
-    counts = ", ".join(
-        f"{wanted} {compared.count(wanted)}" for wanted in _TOWARDS if wanted in compared
-    )
-    return f"{held}: {counts}. {_surviving(methods)}"
-
-
-def _surviving(methods: Sequence[CellSummary]) -> str:
-    winners = [c for c in methods if c.baseline and c.baseline.difference.verdict == "beats"]
-    held = [c for c in winners if c.controls and not c.uncompared]
-    kept = [c for c in held if all(k.difference.verdict == "beats" for k in c.controls)]
-    return (
-        f"Of those that beat it, {len(held)} were also held against their controls, "
-        f"and {len(kept)} beat every one."
-    )
 
 
 def chosen(report: Report) -> str:

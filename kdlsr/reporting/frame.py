@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from kdlsr.reporting import formatting
+from kdlsr.reporting.claims import seeds, tested
+from kdlsr.reporting.comparison import Claim, Comparison
 from kdlsr.reporting.statistics import Estimate
 from kdlsr.reporting.summary import (
     FURTHER,
@@ -22,13 +24,12 @@ from kdlsr.reporting.summary import (
     OF_SOME,
     TO_TEACHER,
     CellSummary,
-    Comparison,
     Report,
     RunSummary,
 )
 from kdlsr.runs.result import PROTOCOLS
 
-SCHEMA = 1
+SCHEMA = 2
 Value = str | float | int | bool | None
 
 
@@ -70,15 +71,28 @@ _HALF_WIDTH = {"half_width": "of the mean's 95 % interval (Student's t)"}
 _COMPARISON = {
     "key": "the key of the cell that is subtracted",
     "difference": "mean top-1 of this cell minus that one's, points",
+    "moderated.low": "of the moderated 95 % interval",
+    "moderated.high": "of the moderated 95 % interval",
+    "moderated.df": "degrees of freedom of the moderated error",
+    "moderated.p": "of no difference, two-sided, moderated",
+    "p_holm": "that p after Holm's correction in its family",
+    "p_equivalence_holm": "of a difference of the margin or more, likewise",
+    "verdict": "better, worse, equivalent, undecided, or described (not tested)",
+    "seeds_needed": "how many seeds a cell would decide it, where it is undecided",
     "welch.low": "of Welch's 95 % interval",
     "welch.high": "of Welch's 95 % interval",
     "welch.df": "Welch-Satterthwaite's degrees of freedom",
     "welch.p": "Welch's, two-sided",
-    "p_holm": "after Holm's correction over all differences of the table",
     "paired.low": "of the 95 % interval of the differences by seed",
     "paired.high": "of the 95 % interval of the differences by seed",
     "paired.p": "two-sided",
-    "verdict": "beats, below, no difference shown or unclaimed",
+}
+_CLAIM = {
+    "verdict": "what became of the claim that it gains",
+    "why": "on what that rests",
+    "seeds_needed": "how many seeds a cell would decide it, where it is undecided",
+    "gain": "the paper's gain over its baseline, points",
+    "grade": "of evidence for it",
 }
 _PAPER = {
     "accuracy": "the paper's top-1, percent",
@@ -90,7 +104,7 @@ _PAPER = {
 }
 # What a spreadsheet would compute; `-` alone is a dash.
 _MEANS_A_FORMULA = re.compile(r"[=@+]|-.")
-_UNNAMED = ("welch.", "compatibility.")  # in the name of a column
+_UNNAMED = ("moderated.", "compatibility.")  # in the name of a column
 
 
 def columns(report: Report) -> dict[str, Column]:
@@ -118,6 +132,7 @@ def columns(report: Report) -> dict[str, Column]:
     compared: dict[str, tuple[str | int, ...]] = {"baseline": ("baseline",), **controls}
     for name, path in compared.items():
         found |= _columns(_COMPARISON, name, path, f"against its {name} at {report.protocol}: ")
+    found |= _columns(_CLAIM, "claim", ("claim",))
     found |= _columns(_PAPER, "paper", ("paper",))
     return found | {"note": Column("what is to be known of the cell", ("note",))}
 
@@ -196,7 +211,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "kind": cell.kind,
         "state": cell.state,
         "why": formatting.why_incomplete(cell) or None,
-        "answer": formatting.answer(cell) if cell.kind == "method" else None,
+        "claim": _claim(cell.claim) if cell.claim else None,
         "top1": {name: _estimate(found) for name, found in cell.estimates.items()},
         "measures": {name: _estimate(found) for name, found in cell.measures.items()},
         "baseline": _comparison(cell.baseline) if cell.baseline else None,
@@ -213,15 +228,19 @@ def _estimate(found: Estimate | None) -> dict[str, Any] | None:
     return {**asdict(found), "n": found.n} if found else None
 
 
+def _claim(found: Claim) -> dict[str, Any]:
+    return asdict(found) | {"seeds_needed": seeds(found.seeds_needed)}
+
+
 def _comparison(found: Comparison) -> dict[str, Any]:
     difference = found.difference
     return {
         "key": found.key,
         "name": found.name,
         "difference": difference.mean,
-        "verdict": difference.verdict,
+        **tested(found),
+        "moderated": asdict(found.interval) if found.interval else None,
         "welch": asdict(difference.welch) if difference.welch else None,
-        "p_holm": difference.p_holm,
         "paired": asdict(difference.paired) if difference.paired else None,
     }
 

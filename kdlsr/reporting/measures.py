@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kdlsr.reporting.summary import FURTHER, TO_TEACHER, RunSummary
+from kdlsr.reporting.summary import FURTHER, TO_TEACHER, Cell, RunSummary
 
 # All others are shown with four decimals.
 PERCENT = (
@@ -84,3 +84,25 @@ def value_of(run: RunSummary, protocol: str, measure: str) -> float | None:
             return None
         found = getattr(found, name)
     return None if found is None else float(found)
+
+
+def values_of(cell: Cell, protocol: str, measure: str = "top1") -> dict[object, float]:
+    """Returns a measure of a cell's complete runs that have it, by what pairs them with others'.
+
+    That is their seeds. Runs of one cell may share them, where their teachers' differ: those are
+    paired with nothing.
+
+    Args:
+        cell: of runs.
+        protocol: last, best_test or best_val.
+        measure: as for `value_of`.
+    """
+    complete = cell.complete
+    seeds = [run.card.seeds for run in complete]
+    found = {
+        run.card.seeds if seeds.count(run.card.seeds) == 1 else run.run_id: value_of(
+            run, protocol, measure
+        )
+        for run in complete
+    }
+    return {key: value for key, value in found.items() if value is not None}

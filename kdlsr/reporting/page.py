@@ -7,7 +7,7 @@ import base64
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from kdlsr.reporting import formatting, templating
+from kdlsr.reporting import formatting, judged, templating
 from kdlsr.reporting.charts import cell_charts, colour
 from kdlsr.reporting.figures.curves import panels
 from kdlsr.reporting.figures.intervals import sections
@@ -32,8 +32,9 @@ _SPECIAL = {
 _USUAL = {
     "differences.png": (
         "Differences",
-        "Each cell minus its baseline and minus its controls: mean and Welch's 95 % interval. "
-        "An arrow marks an interval that goes on beyond the axis.",
+        "Each cell minus its baseline and minus its controls: mean and moderated 95 % interval. "
+        "The band is the margin of equivalence. An arrow marks an interval that goes on beyond the "
+        "axis.",
     ),
     "curves.png": (
         "Training curves",
@@ -80,12 +81,13 @@ def render_page(report: Report, figures: Mapping[str, bytes]) -> str:
             sections=list(_sections(report, figures)),
             facts=_facts(report),
             unfinished=_unfinished(report),
-            compares=any(map(formatting.comparisons, report.cells)),
+            compares=any(map(judged.comparisons, report.cells)),
             columns=_columns(report),
             rows=_rows(report),
             cell_name=cell_name,
             count=lambda cell: _count(cell, report.protocol),
             measures=lambda cell: list(_measures(report, cell)),
+            claims=_claims(report),
             charts=cell_charts,
             colour=colour,
             command_line=formatting.command_line,
@@ -98,6 +100,8 @@ def render_page(report: Report, figures: Mapping[str, bytes]) -> str:
 def _sections(report: Report, figures: Mapping[str, bytes]) -> Iterator[Section]:
     """Yields all sections; a figure that trains nothing has no table, curves or runs."""
     if report.cells:
+        if report.claims:
+            yield Section("claims", "Claims", "claims")
         if _unfinished(report):
             yield Section("unfinished", "Not complete", "unfinished")
         yield Section("results", "Results", "results")
@@ -175,6 +179,15 @@ def _rows(report: Report) -> list[tuple[str, list[tuple[int, CellSummary]]]]:
     found: dict[str, list[tuple[int, CellSummary]]] = {}
     for index, cell in enumerate(report.cells):
         found.setdefault(formatting.heading(cell.group, cell.row), []).append((index, cell))
+    return list(found.items())
+
+
+def _claims(report: Report) -> list[tuple[str, list[tuple[int, CellSummary]]]]:
+    """Returns the cells that make a claim, each with its index, below its sentence."""
+    found: dict[str, list[tuple[int, CellSummary]]] = {}
+    for index, cell in enumerate(report.cells):
+        if cell.claim:
+            found.setdefault(cell.claim.sentence, []).append((index, cell))
     return list(found.items())
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from kdlsr.config.schema import TrackerConfig
 from kdlsr.files import write_whole
+from kdlsr.reporting.claims import render_claims
 from kdlsr.reporting.frame import records, render_csv, render_json
 from kdlsr.reporting.places import check_place
 from kdlsr.reporting.rendering import render_latex, render_markdown
@@ -55,6 +56,7 @@ def write_report(report: Report, root: Path) -> Path:
         "table.tex": render_latex(report),
         "table.csv": render_csv(report),
         "report.json": render_json(report),
+        "claims.json": render_claims(report),
     }
     figures = draw_figures(report)
     page = render_page(report, figures)

@@ -5,7 +5,7 @@ No number is computed here.
 
 import re
 
-from kdlsr.reporting import formatting, templating
+from kdlsr.reporting import formatting, judged, templating
 from kdlsr.reporting.summary import FURTHER, MEASURES, OF_SOME, TO_TEACHER, CellSummary, Report
 
 
@@ -20,9 +20,9 @@ def render_markdown(report: Report) -> str:
         .get_template("table.md")
         .render(
             report=report,
-            answers=methods if any(map(formatting.comparisons, methods)) else [],
+            answers=methods if any(map(judged.comparisons, methods)) else [],
             has_target=_has_target(report),
-            comparisons=[(cell, other) for cell in cells for other in formatting.comparisons(cell)],
+            comparisons=[(cell, other) for cell in cells for other in judged.comparisons(cell)],
             measures=[name for name in (*MEASURES, *OF_SOME, *TO_TEACHER) if name in measured],
             further=[name for name in FURTHER if name in measured],
             failed=formatting.failed_commands(lacking),
@@ -43,10 +43,11 @@ def render_latex(report: Report) -> str:
     groups: dict[str | None, list[CellSummary]] = {}
     for cell in report.cells:
         groups.setdefault(cell.group, []).append(cell)
-    compares = any(map(formatting.comparisons, report.cells))
+    compares = any(map(judged.comparisons, report.cells))
     has_target = _has_target(report)
     columns = ["row", "column", "cell", *report.protocols]
     columns += ["vs baseline", "vs control"] if compares else []
+    columns += ["claim"] if report.claims else []
     columns += ["paper (grade)"] if has_target else []
     return (
         templating.latex()

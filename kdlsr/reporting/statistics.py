@@ -1,19 +1,18 @@
 """Means, deviations and differences over seeds: pure functions of numbers.
 
-Everything a report claims is decided here. Nothing is read, printed or drawn. `ttest_ind` and
+What they decide is said in `deciding`. Nothing is read, printed or drawn. `ttest_ind` and
 `ttest_rel` of scipy say the same to 1e-12, which the tests check; they take thirty times as long,
 of which a report on thousands of cells has no end, and warn where nothing varies.
 """
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
 LEVEL = 0.05
 PAPER_RUNS = 3  # where a paper does not say; "mean±std over 3 runs" (Yuan et al. 2020)
 LEAST_TOLERANCE = 0.4  # points of accuracy: the papers' own inconsistencies are of that size
-Verdict = Literal["beats", "below", "no difference shown", "unclaimed"]
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -58,28 +57,16 @@ class Difference:
         welch: for independent runs of unequal variance; None where a side has one run, or
             neither varies.
         paired: by seed, over the seeds that both have; None likewise.
-        p_holm: Welch's p after Holm's correction within the table; None before it.
     """
 
     mean: float
     welch: Interval | None
     paired: Interval | None
-    p_holm: float | None = None
 
     @property
     def p(self) -> float | None:
-        """Welch's p, before correction."""
+        """Welch's p."""
         return self.welch.p if self.welch else None
-
-    @property
-    def verdict(self) -> Verdict:
-        """`beats`: Welch's interval lies above 0 and stays significant after Holm."""
-        if self.welch is None:
-            return "unclaimed"
-        p = self.p_holm if self.p_holm is not None else self.welch.p
-        if p < LEVEL and self.welch.low > 0:
-            return "beats"
-        return "below" if p < LEVEL and self.welch.high < 0 else "no difference shown"
 
 
 @dataclass(frozen=True)
@@ -175,12 +162,6 @@ def _t(df: float) -> float:
     from scipy import special
 
     return float(special.stdtrit(df, 1 - LEVEL / 2))
-
-
-def corrected(family: Mapping[Key, Difference]) -> dict[Key, Difference]:
-    """Fills in Holm's step-down p values over all differences that have a p value."""
-    adjusted = holm({key: found.p for key, found in family.items()})
-    return {key: replace(found, p_holm=adjusted[key]) for key, found in family.items()}
 
 
 def holm(family: Mapping[Key, float | None]) -> dict[Key, float | None]:

@@ -3,29 +3,23 @@
 Where the cells come from, a table's plan or any runs of the store, makes no difference here.
 """
 
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kdlsr.data.listing import in_words
-from kdlsr.reporting.measures import value_of
-from kdlsr.reporting.statistics import (
-    Difference,
-    Estimate,
-    compatibility,
-    corrected,
-    difference,
-    estimate,
-)
+from kdlsr.reporting.claims import claim_of
+from kdlsr.reporting.deciding import MARGIN
+from kdlsr.reporting.differences import Differences, state_of
+from kdlsr.reporting.how_decided import how_decided
+from kdlsr.reporting.measures import values_of
+from kdlsr.reporting.statistics import LEVEL, Estimate, compatibility, estimate
 from kdlsr.reporting.summary import (
     FURTHER,
     MEASURES,
     OF_SOME,
     TO_TEACHER,
     Cell,
-    CellState,
     CellSummary,
-    Comparison,
-    RunState,
     RunSummary,
     Target,
 )
@@ -39,11 +33,7 @@ OPTIMISTIC = (
     "best_test lets the test set choose the epoch, as the papers do: it is optimistic. "
     "Differences are judged at {protocol}."
 )
-ONE_SEED = "With n = 1 there is no deviation and no test: nothing is claimed."
-FAMILY = (
-    "A method beats (or is below) another cell where Welch's 95 % interval lies on one side of 0 "
-    "and p stays below 0.05 after Holm's correction over the {count} differences of this table."
-)
+ONE_SEED = "With n = 1 there is no deviation and no test: nothing is decided."
 COMPATIBLE = (
     "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/m)) at "
     "best_test, which is what the paper reports over m runs; where it prints no deviation, ours "
@@ -61,10 +51,16 @@ class Summary:
     environment: tuple[str, ...]
     cells: tuple[CellSummary, ...]
     caveats: tuple[str, ...]
+    margin: float
+    how_decided: str
 
 
 def summarise(
-    cells: Sequence[Cell], protocol: str | None, *, is_published_size: bool = False
+    cells: Sequence[Cell],
+    protocol: str | None,
+    margin: float = MARGIN,
+    *,
+    is_published_size: bool = False,
 ) -> Summary:
     """Returns the figures of cells: what is complete counts, all else is marked.
 
@@ -72,12 +68,13 @@ def summarise(
         cells: in the report's order.
         protocol: by which differences are judged; None: `best_val` where the runs have a
             validation split, else `last`.
+        margin: a difference that is smaller does not matter, points.
         is_published_size: whether ours may be held against a paper's.
     """
     results = [run.result for cell in cells for run in cell.complete if run.result]
     protocols = available_protocols(results)
     judged = protocol or ("best_val" if "best_val" in protocols else "last")
-    found = Differences(cells, judged)
+    found = Differences(cells, judged, margin)
     return Summary(
         protocol=judged,
         protocols=protocols,
@@ -86,6 +83,8 @@ def summarise(
             _summary(cell, found, protocols, is_published_size=is_published_size) for cell in cells
         ),
         caveats=tuple(_caveats(cells, found, is_published_size=is_published_size)),
+        margin=margin,
+        how_decided=how_decided(found, LEVEL),
     )
 
 
@@ -100,80 +99,6 @@ def environments(runs: Iterable[RunSummary]) -> tuple[str, ...]:
     return tuple(sorted({line for run in runs for line in run.environment}))
 
 
-def values_of(cell: Cell, protocol: str, measure: str = "top1") -> dict[object, float]:
-    """Returns a measure of a cell's complete runs that have it, by what pairs them with others'.
-
-    That is their seeds. Runs of one cell may share them, where their teachers' differ: those are
-    paired with nothing.
-
-    Args:
-        cell: of runs.
-        protocol: last, best_test or best_val.
-        measure: as for `value_of`.
-    """
-    complete = cell.complete
-    seeds = [run.card.seeds for run in complete]
-    found = {
-        run.card.seeds if seeds.count(run.card.seeds) == 1 else run.run_id: value_of(
-            run, protocol, measure
-        )
-        for run in complete
-    }
-    return {key: value for key, value in found.items() if value is not None}
-
-
-class Differences:
-    """Each difference of a report once, however many cells have the same runs."""
-
-    def __init__(self, cells: Iterable[Cell], protocol: str, measure: str = "top1") -> None:
-        """Compares each cell with its baseline and its controls, Holm's correction over all.
-
-        Args:
-            cells: all that there are.
-            protocol, measure: in what they are compared.
-        """
-        self.cells = {cell.key: cell for cell in cells}
-        self.protocol = protocol
-        self._runs = {k: frozenset(r.run_id for r in c.runs) for k, c in self.cells.items()}
-        values = {key: values_of(cell, protocol, measure) for key, cell in self.cells.items()}
-        family = {}
-        for key, cell in self.cells.items():
-            for other in cell.compared_keys:
-                pair = self._runs[key], self._runs[other]
-                if values[key] and values[other] and pair[0] != pair[1]:
-                    family[pair] = difference(values[key], values[other])
-        self.found = corrected(family)
-
-    def get(self, key: str, other: str | None) -> Difference | None:
-        """Returns one cell minus another; None where either has no value, or both are the same."""
-        return None if other is None else self.found.get((self._runs[key], self._runs[other]))
-
-    def compare(self, cell: Cell, other: str | None) -> Comparison | None:
-        """Returns a cell's comparison with another one."""
-        found = self.get(cell.key, other)
-        return Comparison(other, self.cells[other].name, found) if other and found else None
-
-    def why_not(self, cell: Cell, other: str) -> str:
-        """Returns why a cell has no difference to another one."""
-        against = self.cells[other]
-        if self._runs[cell.key] == self._runs[other]:
-            return f"{against.name}: the very same runs"
-        lacking = against if state_of(cell) == "complete" else cell
-        return f"{against.name}: {state_of(lacking)}"
-
-
-def state_of(cell: Cell) -> CellState:
-    """Returns what the states of its runs make of a cell."""
-    if cell.omitted is not None:
-        return "omitted"
-    states: Set[RunState] = {run.state for run in cell.runs}
-    if states == {"complete"}:
-        return "complete"
-    if "failed" in states:
-        return "failed"
-    return "partial" if "complete" in states else "not run"
-
-
 def _summary(
     cell: Cell, found: Differences, protocols: Sequence[str], *, is_published_size: bool
 ) -> CellSummary:
@@ -184,8 +109,11 @@ def _summary(
         state=state_of(cell),
         estimates=estimates,
         measures=_measures(cell, found.protocol),
-        baseline=found.compare(cell, cell.baseline_key),
-        controls=tuple(c for key in cell.control_keys if (c := found.compare(cell, key))),
+        baseline=found.compare(cell, cell.baseline_key, "claims"),
+        controls=tuple(
+            c for key in cell.control_keys if (c := found.compare(cell, key, "controls"))
+        ),
+        claim=claim_of(cell, found),
         uncompared=tuple(
             found.why_not(cell, key) for key in cell.compared_keys if not found.get(cell.key, key)
         ),
@@ -228,9 +156,6 @@ def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bo
     most = max((len(cell.complete) for cell in cells), default=0)
     if runs and (most == 1 or all(len(cell.runs) < 2 for cell in cells)):
         lines.append(ONE_SEED)
-    elif found.found:
-        count = sum(1 for d in found.found.values() if d.p is not None)
-        lines.append(FAMILY.format(count=count))
     teachers = [{_other_teacher(run) for run in cell.runs} for cell in cells]
     if any(len(names) == 1 and names != {None} for names in teachers):
         lines.append(ONE_TEACHER)

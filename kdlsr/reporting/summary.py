@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from kdlsr.reporting.statistics import Compatibility, Difference, Estimate
+from kdlsr.reporting.comparison import Claim, Comparison
+from kdlsr.reporting.deciding import MARGIN
+from kdlsr.reporting.statistics import Compatibility, Estimate
 from kdlsr.reporting.study import Study
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.confidence import RunConfidence
@@ -123,15 +125,6 @@ class Target:
     runs: int | None = None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A cell minus another one, at the protocol by which differences are judged."""
-
-    key: str
-    name: str
-    difference: Difference
-
-
 @dataclass(frozen=True, kw_only=True)
 class Cell(PlacedCell):
     """Runs that differ in the seed only, and what they are to others.
@@ -168,6 +161,7 @@ class CellSummary(Cell):
         baseline: against the cell's baseline.
         controls: against its controls.
         uncompared: what else it was to be compared with, and why it was not, a line each.
+        claim: what became of the claim that it gains, where one is made.
     """
 
     state: CellState
@@ -176,6 +170,7 @@ class CellSummary(Cell):
     baseline: Comparison | None = None
     controls: tuple[Comparison, ...] = ()
     uncompared: tuple[str, ...] = ()
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True)
@@ -227,6 +222,8 @@ class Report:
         hand_made: classes, tau, correct_probability of that figure.
         search: the grid, in a report on a search.
         studies: what else the table asks for, a section each.
+        margin: a difference that is smaller does not matter, points.
+        how_decided: how the verdicts came about; empty where nothing is tested.
     """
 
     name: str
@@ -247,6 +244,13 @@ class Report:
     hand_made: Mapping[str, float] | None = None
     search: Search | None = None
     studies: tuple[Study, ...] = ()
+    margin: float = MARGIN
+    how_decided: str = ""
+
+    @property
+    def claims(self) -> list[CellSummary]:
+        """The cells of which something is claimed."""
+        return [cell for cell in self.cells if cell.claim]
 
     @cached_property
     def by_key(self) -> Mapping[str, CellSummary]:

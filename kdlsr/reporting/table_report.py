@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from typing import cast
 
+from kdlsr.reporting.deciding import MARGIN
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
 from kdlsr.reporting.studies import Studied, study_all
 from kdlsr.reporting.summarise import summarise
@@ -20,6 +21,7 @@ def report_table(
     protocol: str | None,
     command: str,
     made_from: str = "",
+    margin: float = MARGIN,
 ) -> Report:
     """Returns the report of a table.
 
@@ -29,9 +31,11 @@ def report_table(
         protocol: by which differences are judged; None: as `summarise` chooses.
         command: what makes this report again.
         made_from: where the table is from.
+        margin: a difference that is smaller does not matter, points.
     """
     cells = [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
-    found = summarise(cells, protocol, is_published_size=planned.request.is_published_size)
+    is_published_size = planned.request.is_published_size
+    found = summarise(cells, protocol, margin, is_published_size=is_published_size)
     table, profile = planned.table, planned.request.profile
     runs = [run for cell in planned.cells for run in cell.runs]
     data = describe_data(resolved_config(runs[0])) if runs else "no runs"

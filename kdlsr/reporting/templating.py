@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from kdlsr.reporting import formatting
+from kdlsr.reporting import formatting, judged
 
 _MARKDOWN = re.compile(r"[\\`*~$|<]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#|\w+;)|(?<=\])\(")
 _BEGINS_BLOCK = re.compile(r"^(?:[#>]|[-+](?=[\s-]|$)|\d+(?=[.)](?:\s|$)))")
@@ -99,7 +99,7 @@ def _environment(**options: Any) -> Environment:
         undefined=StrictUndefined,
         **options,
     )
-    found.globals["formatting"] = formatting
+    found.globals |= {"formatting": formatting, "judged": judged}
     return found
 
 

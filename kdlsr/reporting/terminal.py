@@ -10,12 +10,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kdlsr.reporting import formatting
-from kdlsr.reporting.statistics import Difference
+from kdlsr.reporting import formatting, judged
+from kdlsr.reporting.comparison import Comparison
 from kdlsr.reporting.summary import CellSummary, Report
 
 WIDTH = 80
-_STYLES = {"beats": "green", "below": "red"}
+_STYLES = {"better": "green", "worse": "red", "equivalent": "cyan"}
+_CLAIM_STYLES = {
+    "gain shown and survives its control": "green",
+    "gain shown, without a control": "green",
+    "gain shown and explained by its control": "cyan",
+    "no gain": "red",
+}
 _VERSUS = 24  # columns of `-21.93 [-23.02, -20.85]`, and one more
 _SPREAD = 16  # columns of `97.40 ± 0.20 (3)`
 
@@ -33,7 +39,7 @@ def print_report(console: Console, report: Report) -> None:
         _print_paragraph(console, study.title, style="bold")
         for text in study.answers:
             _print_paragraph(console, text)
-    for text in (*report.caveats, formatting.grades(report)):
+    for text in (report.how_decided, *report.caveats, formatting.grades(report)):
         if text:
             _print_paragraph(console, f"- {text}")
 
@@ -68,6 +74,7 @@ def _print_by_place(
     width: int,
     cells: Iterable[CellSummary],
     values: Callable[[CellSummary], list[Text]],
+    named: Callable[[CellSummary], Text] = lambda cell: Text(f"  {cell.name}"),
 ) -> None:
     """Prints a line per cell below headings that name its group, row and column."""
     widths = [width] * len(head)
@@ -78,36 +85,45 @@ def _print_by_place(
         places.setdefault(f"{group}{formatting.position(cell)}", []).append(cell)
     for heading, members in places.items():
         _print_paragraph(console, heading, style="bold")
-        _print_rows(console, widths, [[Text(f"  {c.name}"), *values(c)] for c in members])
+        _print_rows(console, widths, [[named(c), *values(c)] for c in members])
 
 
 def _print_answers(console: Console, report: Report) -> None:
-    """Prints, per method, whether it beats its baseline and its controls."""
+    """Prints, per method, what became of its claim, and what it was held against."""
     methods = [cell for cell in report.cells if cell.kind == "method"]
-    if not any(formatting.comparisons(cell) for cell in methods):
+    if not any(judged.comparisons(cell) for cell in methods):
         return
     console.print()
-    title = f"Does it beat its baseline, and its control? ({report.protocol}, Welch's 95 %)"
+    _print_paragraph(console, judged.headline(report), style="bold")
+    title = f"Differences at {report.protocol}, points, moderated 95 % intervals"
     _print_paragraph(console, title, style="bold")
-    _print_by_place(console, ("vs baseline", "vs control"), _VERSUS, methods, _versus)
+    _print_by_place(console, ("vs baseline", "vs control"), _VERSUS, methods, _versus, _named)
     console.print()
-    _print_paragraph(console, formatting.headline(report))
+
+
+def _named(cell: CellSummary) -> Text:
+    """Returns a cell's name and, on the next line, what became of its claim."""
+    name = Text(f"  {cell.name}")
+    if cell.claim is None:
+        return name
+    style = _CLAIM_STYLES.get(cell.claim.verdict, "")
+    return Text("\n").join([name, Text(f"  {judged.claim_verdict(cell)}", style=style)])
 
 
 def _versus(cell: CellSummary) -> list[Text]:
     if not formatting.has_results(cell):
         return [Text(_state(cell)), Text(formatting.NOTHING)]
     several = len(cell.controls) + len(cell.uncompared) > 1
-    controls = [_verdict(c.difference, c.name if several else "") for c in cell.controls]
+    controls = [_verdict(c, c.name if several else "") for c in cell.controls]
     controls += [Text(other) for other in cell.uncompared]
-    baseline = _verdict(cell.baseline.difference) if cell.baseline else Text(formatting.NOTHING)
+    baseline = _verdict(cell.baseline) if cell.baseline else Text(formatting.NOTHING)
     return [baseline, Text("\n").join(controls) if controls else Text(formatting.NOTHING)]
 
 
-def _verdict(found: Difference, name: str = "") -> Text:
+def _verdict(found: Comparison, name: str = "") -> Text:
     """Returns a difference with the verdict, and what it is to, on lines of their own."""
-    verdict = Text(formatting.verdict(found), style=_STYLES.get(found.verdict, ""))
-    lines = [Text(formatting.figures(found)), verdict]
+    verdict = Text(judged.verdict(found), style=_STYLES.get(found.verdict, ""))
+    lines = [Text(judged.figures(found)), verdict]
     return Text("\n").join([Text(f"{name}:"), *lines] if name else lines)
 
 

@@ -12,6 +12,7 @@ from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
 from kdlsr.runs.plan import Run, plan_run, with_seed
+from kdlsr.tables.claims import stated_claim
 from kdlsr.tables.forms import Variant, forms_of
 from kdlsr.tables.methods import Role, TeacherKind, find_method
 from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
@@ -93,6 +94,7 @@ class Expansion:
             paper=self._graded(cell.paper),
             note=cell.note,
             omitted=cell.omitted,
+            stated=stated_claim(cell, self.table, self.setting),
         )
         if cell.omitted is not None:
             self.cells[row.key] = row

@@ -9,6 +9,7 @@ from kdlsr.config.schema import is_same_experiment
 from kdlsr.runs.execute import status_of, store_of
 from kdlsr.runs.executors import Job
 from kdlsr.runs.plan import Run
+from kdlsr.tables.claims import StatedClaim
 from kdlsr.tables.schema import Paper, Table
 from kdlsr.tables.setting import Profile, Setting
 
@@ -67,6 +68,7 @@ class PlacedCell:
         control_keys: of its controls.
         omitted: why there are no runs, where that was decided.
         note: what is to be known of it.
+        stated: what is claimed by it, of a method's.
     """
 
     key: str
@@ -79,6 +81,7 @@ class PlacedCell:
     control_keys: tuple[str, ...] = ()
     omitted: str | None = None
     note: str | None = None
+    stated: StatedClaim | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

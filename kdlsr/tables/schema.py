@@ -74,6 +74,8 @@ class Cell:
         note: why, for a stand-in; and what else is to be known of the row.
         omitted: why the cell cannot be run here at all.
         forms: of its loss, in which it is run; null: in all.
+        claim: what the paper claims by it, in one sentence; null: that it gains over its
+            baseline, in a table that studies nothing else.
     """
 
     row: str
@@ -95,6 +97,7 @@ class Cell:
     note: str | None = None
     omitted: str | None = None
     forms: tuple[str, ...] | None = None
+    claim: str | None = None
 
     def __post_init__(self) -> None:
         if self.basis == "stand-in" and not self.note:

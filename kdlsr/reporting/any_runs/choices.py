@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from kdlsr.config import FolderName, UserError, nearest
+from kdlsr.config import AtLeast, FolderName, UserError, nearest
+from kdlsr.reporting.deciding import MARGIN
 from kdlsr.reporting.summary import FURTHER, MEASURES, OF_SOME, TO_TEACHER
 from kdlsr.runs.result import PROTOCOLS
 
@@ -22,6 +23,7 @@ class ReportChoices:
         value: `last`, `best_test` or `best_val`, and perhaps `.<measure>`; None: `best_val`
             where the runs have a validation split, else `last`.
         baseline: filters; empty: nothing is compared.
+        margin: a difference that is smaller does not matter, points of top-1.
         search: whether the runs are a tau x alpha search; None: if that is all they differ in.
         teachers: whether runs that only teach others count.
         name: of the report's folder.
@@ -32,6 +34,7 @@ class ReportChoices:
     group_by: Patterns = ()
     value: str | None = None
     baseline: Patterns = ()
+    margin: Annotated[float, AtLeast(0)] = MARGIN
     search: bool | None = None
     teachers: bool = False
     name: Annotated[str, FolderName()] = "runs"

@@ -25,10 +25,12 @@ from kdlsr.reporting.any_runs.choose import (
     without_teachers,
 )
 from kdlsr.reporting.any_runs.positions import natural_order, position_cells
+from kdlsr.reporting.differences import Differences
 from kdlsr.reporting.formatting import plural
+from kdlsr.reporting.measures import values_of
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run, with_confidence
 from kdlsr.reporting.statistics import estimate
-from kdlsr.reporting.summarise import Differences, Summary, summarise, values_of
+from kdlsr.reporting.summarise import Summary, summarise
 from kdlsr.reporting.summary import Cell, Report
 from kdlsr.runs.store import Store, StoredRun
 from kdlsr.tables.plan import Kind
@@ -129,7 +131,7 @@ class _Chosen:
         """Returns the cells' figures, with what `value` asks for beside top-1 in their notes."""
         protocol, measure = read_value(self.choices.value)
         cells = sorted(map(self.cell, self.cells), key=_order)
-        found = summarise(cells, protocol)
+        found = summarise(cells, protocol, self.choices.margin)
         if any(cell.complete for cell in cells) and found.protocol not in found.protocols:
             raise UserError(f"value={protocol}: none of these runs has a validation split")
         if measure == "top1":
@@ -139,7 +141,7 @@ class _Chosen:
             f"{name}, which was asked for, stands with the notes on the cells; columns and "
             "differences are of top-1."
         )
-        against = Differences(cells, found.protocol, measure)
+        against = Differences(cells, found.protocol, measure=measure)
         noted = (replace(c, note=_note(c, against, measure, name)) for c in found.cells)
         return replace(found, cells=tuple(noted), caveats=(*found.caveats, asked))
 

@@ -1,6 +1,6 @@
 """The interval plot: each cell minus its baseline and minus its controls.
 
-What is claimed was decided in `statistics`; here it is only drawn.
+What is said of each was decided before; here it is only drawn.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kdlsr.reporting import formatting
+from kdlsr.reporting import formatting, judged
+from kdlsr.reporting.comparison import Comparison
 from kdlsr.reporting.figures.canvas import (
     BLUE,
     HIGHEST,
@@ -25,11 +26,12 @@ from kdlsr.reporting.figures.canvas import (
     shortened,
 )
 from kdlsr.reporting.figures.curves import left_out
-from kdlsr.reporting.statistics import Difference
 from kdlsr.reporting.summary import Report
 
 LINE_HEIGHT, AROUND = 0.215, 1.1  # inches: of a line, and of all that is around the lines
 SIZES = {"o": 5.6, "D": 4.6}  # points, of the markers that would look unequal
+EQUIVALENT, BAND = "#c9ced4", "#eef1f4"
+FILLS = {"undecided": "white", "equivalent": EQUIVALENT}
 NOTHING = "No differences to draw: nothing that could be compared is complete."
 
 
@@ -38,8 +40,13 @@ class Entry:
     """One line of the plot: what is compared, and whether with a control."""
 
     label: str
-    difference: Difference
+    held: Comparison
     is_control: bool
+
+    @property
+    def mean(self) -> float:
+        """The difference."""
+        return self.held.difference.mean
 
     @property
     def colour(self) -> str:
@@ -49,27 +56,26 @@ class Entry:
     @property
     def mark(self) -> tuple[str, str, str]:
         """The marker of the mean, its colour, and what fills it."""
-        verdict = self.difference.verdict
-        if verdict == "unclaimed":
+        if self.held.interval is None:
             return "x", self.colour, self.colour
-        fill = "white" if verdict == "no difference shown" else self.colour
+        if self.held.verdict == "described":
+            return "|", self.colour, self.colour
+        fill = FILLS.get(self.held.verdict, self.colour)
         return "D" if self.is_control else "o", self.colour, fill
 
     @property
     def ends(self) -> tuple[float, float]:
         """The interval, or twice the mean where there is none."""
-        found = self.difference.welch
-        return (found.low, found.high) if found else (self.difference.mean,) * 2
+        found = self.held.interval
+        return (found.low, found.high) if found else (self.mean,) * 2
 
 
 def sections(report: Report) -> dict[str, list[Entry]]:
     """Returns the differences of a report by row and column, in the table's order."""
     found: dict[str, list[Entry]] = {}
     for cell in report.cells:
-        for other in formatting.comparisons(cell):
-            entry = Entry(
-                f"{cell.name} {MINUS} {other.name}", other.difference, other is not cell.baseline
-            )
+        for other in judged.comparisons(cell):
+            entry = Entry(f"{cell.name} {MINUS} {other.name}", other, other is not cell.baseline)
             place = formatting.heading(cell.group, cell.row, cell.column)
             found.setdefault(place, []).append(entry)
     return found
@@ -100,10 +106,11 @@ def draw_differences(report: Report) -> bytes:
         axes.set_xlabel(f"difference of test top-1 at {report.protocol}, points")
         axes.spines["left"].set_visible(False)
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
+        axes.axvspan(-report.margin, report.margin, color=BAND, linewidth=0, zorder=0)
         axes.grid(axis="x")
         _write_lines(axes, lines)
         _draw_intervals(axes, [(y, i) for y, i in enumerate(lines) if isinstance(i, Entry)])
-        figure.legend(handles=_legend(), loc="upper left", ncols=5, fontsize=7.8,
+        figure.legend(handles=_legend(), loc="upper left", ncols=7, fontsize=7.8,
                       labelcolor=MUTED, handletextpad=0, columnspacing=1)  # fmt: skip
         if len(every) > len(lines):
             figure.text(0.02, 0.1 / height, left_out(len(every) - len(lines), "lines"), color=MUTED)
@@ -128,7 +135,7 @@ def _write_lines(axes: Axes, lines: Sequence[Line]) -> None:
     for y, line in enumerate(lines):
         if isinstance(line, Entry):
             axes.text(-0.015, y, shortened(line.label, 46), ha="right", **style)
-            axes.text(1.02, y, _figures(line.difference), **style)
+            axes.text(1.02, y, _figures(line.held), **style)
         else:
             axes.text(-0.015, y, shortened(line, 44), ha="right", weight="bold", **style)
     headings = [y - 0.5 for y, line in enumerate(lines) if isinstance(line, str)]
@@ -146,9 +153,9 @@ def _draw_intervals(axes: Axes, entries: Sequence[tuple[int, Entry]]) -> None:
             marks.setdefault(("<", entry.colour, entry.colour), []).append((left, y))
         if high > right:
             marks.setdefault((">", entry.colour, entry.colour), []).append((right, y))
-        if left <= entry.difference.mean <= right:
-            marks.setdefault(entry.mark, []).append((entry.difference.mean, y))
-    tested = [(y, entry) for y, entry in entries if entry.difference.welch]
+        if left <= entry.mean <= right:
+            marks.setdefault(entry.mark, []).append((entry.mean, y))
+    tested = [(y, entry) for y, entry in entries if entry.held.interval]
     axes.hlines(
         [y for y, _ in tested],
         [max(entry.ends[0], left) for _, entry in tested],
@@ -161,19 +168,21 @@ def _draw_intervals(axes: Axes, entries: Sequence[tuple[int, Entry]]) -> None:
         axes.plot(*zip(*points, strict=True), marker, clip_on=marker not in "<>", zorder=3, **style)
 
 
-def _figures(difference: Difference) -> str:
+def _figures(held: Comparison) -> str:
     """Returns a difference, its interval and its verdict."""
-    verdict = difference.verdict.removeprefix("no difference ").replace("shown", "not shown")
-    return f"{formatting.figures(difference)}  {verdict}".replace("-", MINUS)
+    verdict = "" if held.decision is None else held.verdict
+    return f"{judged.figures(held)}  {verdict}".replace("-", MINUS)
 
 
 def _legend() -> list[Line2D]:
     marks = (
         ("o", BLUE, BLUE, "against the baseline"),
         ("D", VERMILION, VERMILION, "against a control"),
-        ("o", MUTED, MUTED, "filled: beats or below (after Holm)"),
-        ("o", MUTED, "white", "open: no difference shown"),
-        ("x", MUTED, MUTED, "n = 1 or no variance: unclaimed"),
+        ("o", MUTED, MUTED, "filled: better or worse"),
+        ("o", MUTED, EQUIVALENT, "pale: equivalent"),
+        ("o", MUTED, "white", "open: undecided"),
+        ("|", MUTED, MUTED, "bar: not tested"),
+        ("x", MUTED, MUTED, "cross: no deviation"),
     )
     style: Any = {"linestyle": "none", "markersize": 5}
     return [

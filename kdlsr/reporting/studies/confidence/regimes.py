@@ -13,6 +13,7 @@ from torch import Tensor
 
 from kdlsr.metrics import Reliability, confidence_correlation
 from kdlsr.reporting import formatting
+from kdlsr.reporting.measures import values_of
 from kdlsr.reporting.reading import with_confidence
 from kdlsr.reporting.statistics import Difference, Estimate, difference, estimate, holm
 from kdlsr.reporting.studies.confidence.across import across_teachers
@@ -27,7 +28,6 @@ from kdlsr.reporting.studies.confidence.values import (
     Moved,
     Regime,
 )
-from kdlsr.reporting.summarise import values_of
 from kdlsr.reporting.summary import CellSummary, RunSummary
 from kdlsr.runs.confidence import RunConfidence, read_logits
 from kdlsr.runs.folder import DamagedFile, RunFolder
