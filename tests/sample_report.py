@@ -137,8 +137,8 @@ def search_report() -> Report:
             draft = Draft(f"tau={tau:g} alpha={alpha:g}", None, f"tau={tau:g}", f"alpha={alpha:g}",
                           "kd", "method", values, state="not run" if None in values else "complete",
                           has_teacher=True)  # fmt: skip
-            placed = replace(_placed(draft), kind="cell", stated=None)
-            cell = _cell(draft, placed, Differences([placed], "best_val"), validation=True)
+            alone = replace(placed(draft), kind="cell", stated=None)
+            cell = _cell(draft, alone, Differences([alone], "best_val"), validation=True)
             cells.append(cell)
             chosen = cell.estimates["best_val"]
             points.append(GridPoint(tau, alpha, draft.key, chosen.mean if chosen else None))
@@ -160,7 +160,7 @@ def search_report() -> Report:
 
 def build_report(drafts: tuple[Draft, ...]) -> Report:
     """A report of drafts, its differences judged."""
-    cells = [_placed(draft) for draft in drafts]
+    cells = [placed(draft) for draft in drafts]
     found = Differences(cells, "last", MARGIN)
     return Report(
         name="invented/table",
@@ -185,7 +185,8 @@ def build_report(drafts: tuple[Draft, ...]) -> Report:
     )
 
 
-def _placed(draft: Draft) -> Cell:
+def placed(draft: Draft) -> Cell:
+    """A cell of a draft, before it is judged."""
     stated = None
     if draft.kind == "method":
         paper = (2.67, "P") if draft.paper else (None, None)

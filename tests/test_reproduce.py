@@ -129,7 +129,7 @@ def test_a_control_that_failed_is_named_where_its_method_is_judged(tmp_path: Pat
     assert "CE x 0.1: failed" in ended.stdout
     cells = {c["key"]: c for c in json.loads(_report(folder)["report.json"])["cells"]}
     assert cells["weak KD standard"]["uncompared"] == ["CE x 0.1: failed"]
-    assert "not compared with CE x 0.1" in cells["weak KD standard"]["answer"]
+    assert "not compared with CE x 0.1: failed" in cells["weak KD standard"]["claim"]["why"]
 
 
 @pytest.mark.parametrize(

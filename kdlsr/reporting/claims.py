@@ -51,10 +51,13 @@ def _judged(cell: Cell, found: Differences) -> Judged:
     verdict = claim_verdict(towards, list(verdicts.values()))
     whys = [_why(towards, "its baseline", baseline)]
     open_ones = [baseline] if towards == "undecided" else []
-    if towards == "better":
-        names = {key: found.cells[key].name for key in controls}
-        whys += [_why(verdicts[key], names[key], held) for key, held in controls.items()]
-        open_ones += [held for key, held in controls.items() if verdicts[key] == "undecided"]
+    for key, held in controls.items():
+        if held is None and verdicts[key] == "undecided":
+            whys.append(f"not compared with {found.why_not(cell, key)}")
+        elif towards == "better":
+            whys.append(_why(verdicts[key], found.cells[key].name, held))
+        if towards == "better" and verdicts[key] == "undecided":
+            open_ones.append(held)
     return verdict, "; ".join(whys), _seeds(open_ones) if verdict == "undecided" else None
 
 
@@ -65,8 +68,8 @@ def _towards(cell: Cell, other: str, held: Comparison | None, found: Differences
 
 
 def _why(verdict: Verdict, name: str, held: Comparison | None) -> str:
-    if held is None:
-        return f"the very same runs as {name}" if verdict == "equivalent" else f"no runs of {name}"
+    if held is None and verdict == "equivalent":
+        return f"the very same runs as {name}"
     towards = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}
     return f"{towards.get(verdict, 'undecided against')} {name}"
 

@@ -110,7 +110,7 @@ def _verdict(
         return "nothing is claimed"
     p = found.paired.p if p_holm is None else p_holm
     if p >= LEVEL:
-        return "no difference shown"
+        return "undecided"
     return more if found.mean > 0 else less
 
 
