@@ -113,7 +113,7 @@ def _state(steps: TrainingSteps) -> dict[str, Any]:
         {"precision": "fp16"},
         {"precision": "fp16", "clip_norm": 0.5},
         {"network": "plain_cnn"},  # with dropout
-        {"network": "mobilenetv2"},
+        {"network": "mobilenetv2", "loss": "cs_kd"},  # with a second pass
         {"optimizer": "adam", "lr": 0.001},
         {"optimizer": "adamw", "lr": 0.001, "clip_norm": 0.5},
     ],

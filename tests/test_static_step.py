@@ -361,6 +361,7 @@ def test_work_is_done_until_it_is_warm_then_recorded_once_and_replayed(
     assert found.lines == []
 
 
+@pytest.mark.filterwarnings("ignore:called a synchronizing")
 @pytest.mark.parametrize("how", ["fails", "waits"])
 def test_work_that_cannot_be_recorded_is_done_as_it_is_each_time_once(
     monkeypatch: pytest.MonkeyPatch, how: str
@@ -381,11 +382,11 @@ def test_work_by_shape_is_done_in_memory_of_its_own() -> None:
     places = []
 
     def noted(inputs: Any, others: Any) -> Tensor:
-        places.append((inputs["ids"].data_ptr(), others[0].data_ptr()))
-        return inputs["ids"].sum() + others[0]
+        places.append((inputs[0]["ids"].data_ptr(), others[0].data_ptr()))
+        return inputs[0]["ids"].sum() + others[0]
 
     for width in (2, 3, 2, 3):
         ids = torch.full((2, width), width)
-        assert work.do({"ids": ids}, [torch.tensor(1)], noted) == 2 * width**2 + 1
+        assert work.do([{"ids": ids}], [torch.tensor(1)], noted) == 2 * width**2 + 1
     assert places[:2] == places[2:]
     assert places[0] != places[1]

@@ -98,7 +98,8 @@ class Learner:
         """Returns logits (N, K), fp32, that last; in evaluation and inference mode."""
         if not self.capture:
             return self.forward(inputs).to(torch.float32, copy=True)
-        return self._answers.do(inputs, (), lambda held, _: self.forward(held).float()).clone()
+        answers = self._answers.do([inputs], (), lambda held, _: self.forward(held[0]).float())
+        return answers.clone()
 
     def set_rate(self, rate: float) -> None:
         """Sets the learning rate of the next step."""

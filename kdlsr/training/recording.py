@@ -145,23 +145,22 @@ class ByShape(Generic[T]):
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._kept: dict[tuple[object, ...], tuple[Inputs, list[Tensor], Recording[T]]] = {}
+        self._kept: dict[tuple[object, ...], tuple[list[Inputs], list[Tensor], Recording[T]]] = {}
 
     def do(
         self,
-        inputs: Inputs,
+        inputs: Sequence[Inputs],
         others: Sequence[Tensor],
-        work: Callable[[Inputs, Sequence[Tensor]], T],
+        work: Callable[[Sequence[Inputs], Sequence[Tensor]], T],
     ) -> T:
         """Does `work` on copies of the inputs and of the other tensors."""
-        key = (_shapes(inputs), *map(_shapes, others))
+        key = (*map(_shapes, inputs), *map(_shapes, others))
         if key not in self._kept:
-            copies = _copy(inputs), [other.clone() for other in others]
+            copies = [_copy(each) for each in inputs], [other.clone() for other in others]
             self._kept[key] = (*copies, Recording(self._recorder))
         held, held_others, recording = self._kept[key]
-        _put(inputs, held)
-        for other, place in zip(others, held_others, strict=True):
-            place.copy_(other)
+        for each, place in zip([*inputs, *others], [*held, *held_others], strict=True):
+            _put(each, place)
         return recording.do(lambda: work(held, held_others))
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from kdlsr.data.samples import Inputs, PlannedViews
+from kdlsr.data.samples import Inputs, Made, PlannedViews
 from kdlsr.data.stream import Batch, EpochPlan, TrainStream
 from kdlsr.losses import Step
 from kdlsr.training.learner import Learner
@@ -23,7 +23,6 @@ from kdlsr.training.task import Task
 from kdlsr.training.term_log import TermLog
 
 Take: TypeAlias = Callable[[Batch, Tensor | None, Tensor, Tensor], None]
-PLAN, PARTNERS = "plan ", "partners "  # begin the names of a plan's tensors
 
 
 class Timetable(NamedTuple):
@@ -70,14 +69,14 @@ class TrainingSteps:
         elif task.teacher and soft_targets is None:
             self._recorder.remark("without views and teacher, whose outputs are not stored yet")
         else:
-            return self._planned.of_epoch(plan, plan.views, soft_targets, times, self.take)
+            return self._planned.of_epoch(plan, soft_targets, times, self.take)
         return self._copies(plan, times)
 
     def take(
         self, batch: Batch, soft_targets: Tensor | None, progress: Tensor, epoch: Tensor
     ) -> None:
         """Learns from a batch, at the learner's rate: work of the device alone."""
-        learner, task, others = self.learner, self.task, batch.partners
+        learner, task, partners = self.learner, self.task, batch.partners
         step = Step(
             logits=learner.forward(batch.inputs),
             labels=batch.labels,
@@ -87,7 +86,7 @@ class TrainingSteps:
             epochs=learner.schedule.epochs,
             soft_targets=soft_targets,
             state=learner.loss_state,
-            partner_logits=None if others is None else learner.forward_again(others),
+            partner_logits=None if partners is None else learner.forward_again(partners),
         )
         is_untaught = task.teacher is not None and soft_targets is None
         terms = task.loss.untaught(step) if is_untaught else task.loss(step)
@@ -107,18 +106,14 @@ class TrainingSteps:
             soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
             others = [batch.labels, batch.rows, times.progress[index], times.epoch]
             others += [] if soft_targets is None else [soft_targets]
-            others += _tensors(batch.partners)
-            self._copied.do(batch.inputs, others, partial(self._take_copied, batch.partners))
+            inputs = [batch.inputs] if batch.partners is None else [batch.inputs, batch.partners]
+            self._copied.do(inputs, others, self._take_copied)
             yield len(batch.labels)
 
-    def _take_copied(
-        self, partners: Inputs | None, inputs: Inputs, others: Sequence[Tensor]
-    ) -> None:
-        """Takes a step on copies; of the partners only the kind and the names are looked at."""
-        labels, rows, progress, epoch, *rest = others
-        count = len(rest) - len(_tensors(partners))
-        batch = Batch(inputs, labels, rows, _in_form_of(partners, rest[count:]))
-        self.take(batch, rest[0] if count else None, progress, epoch)
+    def _take_copied(self, inputs: Sequence[Inputs], others: Sequence[Tensor]) -> None:
+        (views, *partners), (labels, rows, progress, epoch, *soft_targets) = inputs, others
+        batch = Batch(views, labels, rows, partners[0] if partners else None)
+        self.take(batch, soft_targets[0] if soft_targets else None, progress, epoch)
 
     def _timetable(self, epoch: int) -> Timetable:
         schedule, steps, device = self.learner.schedule, len(self.task.train), self.learner.device
@@ -141,26 +136,20 @@ class _PlannedSteps:
         self._recordings: dict[int, Recording[None]] = {}  # by the number of samples
         self._held: dict[str, Tensor] = {}
         self._within = torch.arange(train.batch_size, device=recorder.device)
-        self._make: Callable[[Sequence[Tensor]], Tensor]
+        self._views, self._partners = _HeldViews(), _HeldViews()
 
     def of_epoch(
-        self,
-        plan: EpochPlan,
-        views: PlannedViews,
-        soft_targets: Tensor | None,
-        times: Timetable,
-        take: Take,
+        self, plan: EpochPlan, soft_targets: Tensor | None, times: Timetable, take: Take
     ) -> Iterator[int]:
-        """Takes the steps of an epoch: its plan, whose views are, and soft targets (n, K)."""
+        """Takes the steps of an epoch, of planned views, with its rows' soft targets (n, K)."""
         rows = plan.rows
         rates = torch.tensor(times.rates, dtype=torch.float64, device=rows.device)
         self._hold(rows=rows, rates=rates, progress=times.progress, epoch=times.epoch)
-        self._hold(index=rows.new_zeros(1), **_numbered(PLAN, views.plan))
-        if isinstance(plan.partners, PlannedViews):
-            self._hold(**_numbered(PARTNERS, plan.partners.plan))
+        self._hold(index=rows.new_zeros(1))
         if soft_targets is not None:
             self._hold(soft_targets=soft_targets)
-        self._make = views.make
+        self._views.put(plan.views)
+        self._partners.put(plan.partners)
         size = self._train.batch_size
         for index, start in enumerate(range(0, len(rows), size)):
             count = min(size, len(rows) - start)
@@ -181,34 +170,37 @@ class _PlannedSteps:
         held, index = self._held, self._held["index"]
         places = index * self._train.batch_size + self._within[:count]
         rows = held["rows"].index_select(0, places)
-        inputs, others = self._made(PLAN, places), None
-        if f"{PARTNERS}0" in held:
-            others = self._made(PARTNERS, places)
         labels = self._train.samples.labels.index_select(0, rows)
         soft = held.get("soft_targets")
         soft = None if soft is None else soft.index_select(0, places).to(torch.float32)
         progress = held["progress"].index_select(0, index).squeeze()
         self._learner.read_rate(held["rates"].index_select(0, index))
-        take(Batch(inputs, labels, rows, others), soft, progress, held["epoch"])
+        views = self._views.of(places)
+        assert views is not None
+        batch = Batch(views, labels, rows, self._partners.of(places))
+        take(batch, soft, progress, held["epoch"])
         index += 1
 
-    def _made(self, kind: str, places: Tensor) -> Tensor:
-        plan = [columns for name, columns in self._held.items() if name.startswith(kind)]
-        return self._make([columns.index_select(1, places) for columns in plan])
 
+class _HeldViews:
+    """Views whose plan stays where it is, each epoch's in the place of the one before; or none."""
 
-def _numbered(kind: str, plan: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {f"{kind}{number}": columns for number, columns in enumerate(plan)}
+    def __init__(self) -> None:
+        self._plan: list[Tensor] | None = None
+        self._make: Callable[[Sequence[Tensor]], Tensor]
 
+    def put(self, views: Made | None) -> None:
+        """Takes an epoch's views, if there are some."""
+        if not isinstance(views, PlannedViews):
+            return
+        if self._plan is None:
+            self._plan = [columns.clone() for columns in views.plan]
+        for held, columns in zip(self._plan, views.plan, strict=True):
+            held.copy_(columns)
+        self._make = views.make
 
-def _tensors(inputs: Inputs | None) -> list[Tensor]:
-    if inputs is None:
-        return []
-    return [inputs] if isinstance(inputs, Tensor) else list(inputs.values())
-
-
-def _in_form_of(inputs: Inputs | None, tensors: Sequence[Tensor]) -> Inputs | None:
-    """Returns `tensors` as `_tensors(inputs)` lists them."""
-    if inputs is None:
-        return None
-    return tensors[0] if isinstance(inputs, Tensor) else dict(zip(inputs, tensors, strict=True))
+    def of(self, places: Tensor) -> Tensor | None:
+        """Returns the views (B, ...) at places (B,) of the epoch."""
+        if self._plan is None:
+            return None
+        return self._make([columns.index_select(1, places) for columns in self._plan])
