@@ -165,6 +165,16 @@ def prior_of(cells: Sequence[Estimate]) -> Prior | None:
     return fit_prior(variances, [cell.n - 1 for cell in known])
 
 
+def worth_at_most(prior: Prior | None, df: float) -> Prior | None:
+    """Returns a prior that is trusted no further than so many degrees of freedom.
+
+    Args:
+        prior: estimated from a dozen cells of a few runs, it cannot tell some from infinitely many.
+        df: of it.
+    """
+    return prior and replace(prior, df=min(prior.df, df))
+
+
 def fit_prior(variances: Sequence[float], dfs: Sequence[float]) -> Prior:
     """Fits a scaled F distribution to variances by the moments of their logarithms.
 

@@ -28,12 +28,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlsr.reporting.looking import LOOKS, Looked, Pair, Rule, begin, look
-from kdlsr.reporting.moderation import Moderated, moderated, prior_of
+from kdlsr.reporting.looking import LOOKS, PRIOR_DF, Looked, Pair, Rule, begin, look
+from kdlsr.reporting.moderation import Moderated, moderated, prior_of, worth_at_most
 from kdlsr.reporting.statistics import estimate
 
 NETWORKS, CONTROLS, METHODS = 2, 2, 6
-DEVIATION, PRIOR_DF = 0.3, 4
+DEVIATION, SPREAD_DF = 0.3, 4
 MARGIN = 0.5
 EFFECTS = (0.0, 0.2, -0.2, 0.5, -0.5, 1.0, -1.0, 2.0, -2.0)
 KINDS = ("null", "margin", "mixed", "mixed")
@@ -53,7 +53,9 @@ class Made:
         """The differences, with so many seeds a cell; a prior for each network."""
         found = {cell: estimate(self.runs[cell][:n].tolist()) for cell, n in seeds.items()}
         priors = {
-            network: prior_of([e for cell, e in found.items() if cell[0] == network])
+            network: worth_at_most(
+                prior_of([e for cell, e in found.items() if cell[0] == network]), PRIOR_DF
+            )
             for network in {cell[0] for cell in found}
         }
         pairs = {pair for pairs in self.families.values() for pair in pairs}
@@ -86,7 +88,7 @@ def make(kind: str, rng: np.random.Generator) -> Made:
         means |= {method: gain() for method in methods}
         families["claims"] += [(method, baseline) for method in methods]
         families["controls"] += [(m, controls[i % CONTROLS]) for i, m in enumerate(methods)]
-    deviations = DEVIATION * np.sqrt(PRIOR_DF / rng.chisquare(PRIOR_DF, len(means)))
+    deviations = DEVIATION * np.sqrt(SPREAD_DF / rng.chisquare(SPREAD_DF, len(means)))
     draws = rng.normal(0, 1, (len(means), LOOKS[-1]))
     runs = {
         cell: 70 + means[cell] + deviation * row
