@@ -11,16 +11,17 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 
 import contextlib
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-from kdlsr.config import AtLeast, Between, UserError, build
+from kdlsr.config import UserError, build
 from kdlsr.config.command_line import shell_command
 from kdlsr.config.compose import compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Override, Overrides
-from kdlsr.config.schema import Seed, read_tracker_section
+from kdlsr.config.schema import read_tracker_section
+from kdlsr.tables.choices import Choices
 from kdlsr.tables.methods import check_forms, find_method
 from kdlsr.tables.reading import find_tables, read_profile
 from kdlsr.tables.schema import Table
@@ -29,58 +30,14 @@ from kdlsr.tables.setting import Profile
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from kdlsr.reporting.until_decided import LookedPlan
     from kdlsr.tables.launching import Outcome
     from kdlsr.tables.plan import Plan, PlannedJob
 
-OWN = (
-    "table",
-    "mode",
-    "seeds",
-    "teacher_seeds",
-    "forms",
-    "methods",
-    "controls",
-    "protocol",
-    "margin",
-    "profile",
-)
 LAUNCH = ("hydra", "cluster")
-MOST_SEEDS = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choices:
-    """What `conf/reproduce.yaml` composes to, the profile apart.
-
-    Attributes:
-        table: a file of experiments/ without suffix, a folder of them, or a list of either.
-        mode: run; plan and list start nothing; report renders what is there.
-        seeds: how many, or which; null: the profile's.
-        teacher_seeds: how many teachers each student has, one after the other; `each`: one of its
-            own for each seed.
-        forms: of each method; null: all that its loss has.
-        methods: rows of these methods only; null: all.
-        controls: whether each form's controls are run too.
-        protocol: by which differences are judged; null: `best_val` where there is a
-            validation split, else `last`.
-        margin: a difference that is smaller does not matter, points of top-1.
-    """
-
-    table: str | tuple[str, ...] = ()
-    mode: Literal["run", "plan", "list", "report"] = "run"
-    seeds: Annotated[int, Between(1, MOST_SEEDS)] | tuple[Seed, ...] | None = None
-    teacher_seeds: Annotated[int, Between(1, MOST_SEEDS)] | Literal["each"] = 1
-    forms: tuple[str, ...] | None = None
-    methods: tuple[str, ...] | None = None
-    controls: bool = True
-    protocol: Literal["last", "best_test", "best_val"] | None = None
-    margin: Annotated[float, AtLeast(0)] = 0.5
-
-    def __post_init__(self) -> None:
-        if self.forms is not None and not self.forms:
-            raise ValueError("forms is empty; expected null, or a list of them")
-        if isinstance(self.seeds, tuple) and not self.seeds:
-            raise ValueError("seeds is empty; expected how many, or a list of them")
+OWN = (*(field.name for field in fields(Choices)), "profile")
 
 
 @dataclass(frozen=True)
@@ -158,17 +115,20 @@ def _reproduce(line: CommandLine) -> int:
     tables = find_tables(choices.table)
     plan = _plan(line, choices, tables)
     if choices.mode == "plan":
-        from kdlsr.reporting.plan import print_plan
+        from kdlsr.reporting.plan import print_at_most, print_plan
 
-        print_plan(console, plan)
+        looked = _looked(choices, plan)
+        print_plan(console, looked.plan if looked else plan)
+        if looked is not None:
+            print_at_most(console, looked.in_words, plan)
         return EXIT_OK
     if choices.mode == "report":
         return _report_all(console, line, choices, plan)
-    outcome = _run_all(console, line, plan)
+    wanted, outcome = _run_until_decided(console, line, choices, plan)
     try:
         _report_all(console, line, choices, plan)
     finally:  # where the report cannot be written, the reasons are not lost
-        unfinished = _print_unfinished(console, plan, outcome)
+        unfinished = _print_unfinished(console, wanted, outcome)
     return unfinished
 
 
@@ -177,7 +137,8 @@ def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan
     from kdlsr.tables.plan import Request
     from kdlsr.tables.planning import plan_tables
 
-    given = profile.seeds if choices.seeds is None else choices.seeds
+    wanted = choices.wanted_seeds
+    given = profile.seeds if wanted is None else wanted
     seeds = tuple(range(given)) if isinstance(given, int) else given
     request = Request(
         profile,
@@ -191,7 +152,41 @@ def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan
     return plan_tables(tables, request)
 
 
-def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
+def _looked(choices: Choices, plan: "Plan", tried: Set[str] | None = None) -> "LookedPlan | None":
+    """Returns which runs are wanted now; None where seeds are given, and all are."""
+    if choices.seeds != "auto":
+        return None
+    from kdlsr.reporting.looking import Rule
+    from kdlsr.reporting.until_decided import look_at_plan
+
+    return look_at_plan(plan, choices.protocol, Rule(choices.looks, choices.margin), tried)
+
+
+def _run_until_decided(
+    console: "Console", line: CommandLine, choices: Choices, plan: "Plan"
+) -> tuple["Plan", "Outcome"]:
+    """Runs what is wanted, look after look; returns that plan, and how its jobs ended."""
+    looked = _looked(choices, plan, frozenset())
+    if looked is None:
+        return plan, _run_all(console, line, plan)
+    tried: set[str] = set()
+    reasons: dict[str, str] = {}
+    while True:
+        console.print(looked.in_words, markup=False)
+        outcome = _run_all(console, line, looked.plan, tried)
+        reasons |= outcome.reasons
+        outcome.reasons = reasons
+        tried |= {job.run.run_id for job in looked.plan.jobs}
+        before, looked = looked.plan, _looked(choices, plan, tried)
+        assert looked is not None
+        if tried.issuperset(job.run.run_id for job in looked.plan.jobs):
+            console.print(looked.in_words, markup=False)
+            return before, outcome
+
+
+def _run_all(
+    console: "Console", line: CommandLine, plan: "Plan", leave: Set[str] = frozenset()
+) -> "Outcome":
     from kdlsr.reporting.places import check_place, made_from
     from kdlsr.runs.executors import configure_executor
     from kdlsr.tables.launching import carry_out
@@ -209,7 +204,7 @@ def _run_all(console: "Console", line: CommandLine, plan: "Plan") -> "Outcome":
         console.print(f"layer {layer + 1} of {layers}: {len(waiting)} runs", markup=False)
 
     with contextlib.closing(executor):
-        return carry_out(plan, executor, train_job, announce)
+        return carry_out(plan, executor, train_job, announce, leave)
 
 
 def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "Plan") -> int:
@@ -218,13 +213,16 @@ def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "
     from kdlsr.reporting.table_report import report_table
     from kdlsr.tables.launching import states
 
+    looked = _looked(choices, plan)
+    plan = looked.plan if looked else plan
     found = states(plan)
     config = compose_config(line.runs.texts())
     tracker, root = read_tracker_section(config["tracker"]), relative_to_here(config["output_dir"])
     for table in plan.tables:
         origin = made_from(table.table.origin, root)
+        after = looked.looked[table.report_name] if looked else None
         report = report_table(
-            table, found, choices.protocol, line.repeated, origin, margin=choices.margin
+            table, found, choices.protocol, line.repeated, origin, choices.margin, after
         )
         page = publish(console, report, root, tracker)
         console.print(f"{page}", markup=False, soft_wrap=True)

@@ -5,9 +5,13 @@ from pathlib import Path
 import made_tables
 import numpy as np
 import pytest
+from made_runs import make_complete
 
 from kdlsr.reporting.crossing import crossed
+from kdlsr.reporting.summary import Report
+from kdlsr.reporting.table_report import report_table
 from kdlsr.tables.index import profile_named
+from kdlsr.tables.launching import states
 from kdlsr.tables.plan import PlannedCell, Request, TeacherSeeds
 from kdlsr.tables.planning import plan_tables
 from kdlsr.tables.reading import read_table
@@ -117,3 +121,55 @@ def test_a_taught_cell_has_each_seed_with_each_teacher_and_others_each_seed_once
         assert {run.cell_id for run in three[key].runs} == {cell.runs[0].cell_id}
         assert three[key].runs[1].command.get("teacher.seed") == 1001
         assert cell.runs[0].command.get("teacher.seed") is None
+
+
+# ---------------------------------------------------------------- reported
+
+
+def _report(table: Table, teacher_seeds: TeacherSeeds) -> Report:
+    """Of runs whose teachers differ by a point from one to the next, seeds and the rest by 0.1."""
+    request = Request(profile_named("paper"), (0, 1, 2), ("standard",), teacher_seeds=teacher_seeds)
+    plan = plan_tables([table], request)
+    (planned,) = plan.tables
+    for run in {run.run_id: run for cell in planned.cells for run in cell.runs}.values():
+        seed, teacher = run.config.seed, run.config.teacher.seed - 1000 if run.teacher_run else 0
+        make_complete(run, 60 + teacher + 0.1 * seed + 0.1 * (seed * teacher % 2))
+    return report_table(planned, states(plan), "last", "command")
+
+
+def test_the_report_says_how_much_is_the_teachers_and_its_intervals_hold_it(table: Table) -> None:
+    one, three = _report(table, 1), _report(table, 3)
+    assert [study.name for study in one.studies] == []
+    (study,) = three.studies
+    (figures,) = study.values["cells"]
+    assert (figures["seeds"], figures["teachers"]) == (3, 3)
+    assert figures["teacher_share"] > 0.95
+    assert "is its teacher's" in study.answers[0]
+    taught = three.by_key["weak KD standard"]
+    found, baseline = taught.estimates["last"], taught.baseline
+    assert found
+    assert found.n == 9
+    assert found.half_width == pytest.approx(4.303 / np.sqrt(3), rel=0.02)  # t of 2, 3 teachers
+    assert baseline
+    assert baseline.interval
+    assert baseline.interval.df < 3
+    assert baseline.difference.paired
+    assert baseline.difference.paired.df < 3
+    narrow = one.by_key["weak KD standard"].baseline
+    assert narrow
+    assert narrow.interval
+    width, before = (b.interval.high - b.interval.low for b in (baseline, narrow) if b.interval)
+    assert width > 5 * before
+    assert "n = 3 x 3 teachers" in three.first_line
+    assert any("crossed with teachers" in line for line in three.caveats)
+    assert any("one and the same network" in line for line in one.caveats)
+
+
+def test_a_teacher_for_each_seed_is_in_every_deviation(table: Table) -> None:
+    report = _report(table, "each")
+    found = report.by_key["weak KD standard"].estimates["last"]
+    assert found
+    assert found.values == pytest.approx((60.0, 61.2, 62.2))
+    assert found.deviation == pytest.approx(np.std((60.0, 61.2, 62.2), ddof=1))
+    assert any("a teacher of its own" in line for line in report.caveats)
+    assert "each with a teacher of its own" in report.first_line

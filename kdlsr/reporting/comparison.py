@@ -17,6 +17,8 @@ class Comparison:
         difference: its mean, with Welch's interval and the paired one.
         moderated: the same mean with the error by which it is judged.
         decision: in its family; None where it is described and not tested.
+        look: with how many seeds a cell it was decided, or looked at last; None where all seeds
+            were judged at once.
     """
 
     key: str
@@ -24,6 +26,7 @@ class Comparison:
     difference: Difference
     moderated: Moderated
     decision: Decision | None
+    look: int | None = None
 
     @property
     def verdict(self) -> Verdict | Literal["described"]:

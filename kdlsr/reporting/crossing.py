@@ -18,12 +18,15 @@ alone, which is what an interval with a single teacher is.
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from kdlsr.reporting.moderation import Spread
+from kdlsr.reporting.statistics import Difference, Estimate, estimate, interval_of, standard_error
+
 Crossing = Mapping[tuple[Hashable, Hashable], float]
-"""Values by seed and teacher."""
+"""Values by seed and teacher; of runs that have no teacher, by seed and None."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,18 @@ class Crossed:
         """How much of one run's variance is its teacher's, in [0, 1]; None where nothing varies."""
         total = self.by_seed + self.by_teacher + self.rest
         return self.by_teacher / total if total > 0 else None
+
+    @property
+    def spread(self) -> Spread:
+        """As a cell's variance is judged: of its mean, over its seeds; no prior is of its kind."""
+        variance = self.error**2 * self.seeds
+        return Spread(variance or None, self.df, self.seeds, is_crossed=True)
+
+    def widened(self, found: Estimate) -> Estimate:
+        """Returns the estimate over all runs with the interval that holds the teacher's share."""
+        interval = interval_of(self.mean, self.error, self.df)
+        half = (interval.high - interval.low) / 2 if interval else None
+        return replace(found, half_width=half)
 
 
 def crossed(values: Crossing) -> Crossed | None:
@@ -121,3 +136,42 @@ def _p(ratio: float, df: int, df_rest: int) -> float:
     from scipy import special
 
     return float(special.fdtrc(df, df_rest, ratio))
+
+
+def difference_of_crossed(ours: Crossing, other: Crossing) -> Difference:
+    """Compares two cells of which one at least is crossed: as `difference`, with both shares.
+
+    Args:
+        ours, other: at least one value each. A run without a teacher pairs with all runs of its
+            seed.
+    """
+    a, b = _mean(ours), _mean(other)
+    welch = None
+    if a.spread.variance is not None and b.spread.variance is not None:
+        error, df = standard_error(
+            a.spread.variance / a.spread.n, a.spread.df, b.spread.variance / b.spread.n, b.spread.df
+        )
+        welch = interval_of(a.mean - b.mean, error, df)
+    pairs = {
+        (s, t): value - match
+        for (s, t), value in ours.items()
+        if (match := other.get((s, t), other.get((s, None)))) is not None
+    }
+    found = crossed(pairs)
+    paired = interval_of(found.mean, found.error, found.df) if found else None
+    return Difference(a.mean - b.mean, welch, paired)
+
+
+@dataclass(frozen=True)
+class _Mean:
+    mean: float
+    spread: Spread
+
+
+def _mean(values: Crossing) -> _Mean:
+    found = crossed(values)
+    if found is not None:
+        return _Mean(found.mean, found.spread)
+    plain = estimate(list(values.values()))
+    variance = None if plain.deviation is None else plain.deviation**2
+    return _Mean(plain.mean, Spread(variance, plain.n - 1, plain.n))

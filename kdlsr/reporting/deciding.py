@@ -128,7 +128,7 @@ def seeds_needed(
 
     With a power of `POWER`, were its mean and its moderated deviations the truth, whichever of the
     two, a difference or an equivalence, is shown with fewer; inf for more than `MOST_SEEDS`; None
-    where the deviations are not known.
+    where the deviations are not known, or a cell's seeds are crossed with teachers.
 
     Args:
         found: so far.
@@ -136,7 +136,7 @@ def seeds_needed(
         level: of the two-sided test of a difference, after correction.
         level_of_equivalence: of each one-sided test of equivalence, likewise.
     """
-    if found.interval is None:
+    if found.interval is None or found.ours.is_crossed or found.other.is_crossed:
         return None
 
     def is_enough(n: int) -> bool:

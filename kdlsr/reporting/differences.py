@@ -4,13 +4,22 @@ Two families: methods against their baselines, which are the claims, and methods
 controls. Controls against baselines are described and not tested: nobody claims anything of them.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Set
 from typing import Literal
 
 from kdlsr.reporting.comparison import Comparison
+from kdlsr.reporting.crossing import crossed, difference_of_crossed
 from kdlsr.reporting.deciding import MARGIN, judge
-from kdlsr.reporting.measures import values_of
-from kdlsr.reporting.moderation import Moderated, Prior, moderated, prior_of
+from kdlsr.reporting.measures import by_teacher, values_of
+from kdlsr.reporting.moderation import (
+    Moderated,
+    Prior,
+    Spread,
+    prior_of,
+    spread,
+    worth_at_most,
+)
 from kdlsr.reporting.statistics import LEVEL, Difference, Estimate, difference, estimate
 from kdlsr.reporting.summary import Cell, CellState, RunState
 
@@ -28,6 +37,7 @@ class Differences:
         margin: float = MARGIN,
         level: float = LEVEL,
         measure: str = "top1",
+        prior_df: float = math.inf,
     ) -> None:
         """Compares each cell with its baseline and its controls.
 
@@ -35,6 +45,7 @@ class Differences:
             cells: all that there are.
             protocol, measure: in what they are compared.
             margin, level: as for `judge`.
+            prior_df: as for `worth_at_most`.
         """
         self.cells = {cell.key: cell for cell in cells}
         self.protocol = protocol
@@ -42,7 +53,9 @@ class Differences:
         self._runs = {k: frozenset(r.run_id for r in c.runs) for k, c in self.cells.items()}
         self._values = {k: values_of(c, protocol, measure) for k, c in self.cells.items()}
         self._estimates = {k: estimate(list(v.values())) for k, v in self._values.items() if v}
-        self.priors = self._priors()
+        self._by_teacher = {k: by_teacher(c, protocol, measure) for k, c in self.cells.items()}
+        self._crossed = {k: crossed(values) for k, values in self._by_teacher.items()}
+        self.priors = self._priors(prior_df)
         self._found: dict[Pair, tuple[Difference, Moderated]] = {}
         self.families: dict[Family, dict[Pair, Moderated]] = {"claims": {}, "controls": {}}
         for cell in self.cells.values():
@@ -51,12 +64,20 @@ class Differences:
             family: judge(members, margin, level) for family, members in self.families.items()
         }
 
-    def _priors(self) -> Mapping[str, Prior | None]:
-        """Returns what all cells of a network say of one's variance, by their baseline's key."""
+    def _priors(self, most_df: float) -> Mapping[str, Prior | None]:
+        """Returns what all cells of a network say of one's variance, by their baseline's key.
+
+        Those whose seeds are crossed with teachers have variances of another kind.
+        """
         networks: dict[str, dict[frozenset[str], Estimate]] = {}
         for key, found in self._estimates.items():
-            networks.setdefault(self._network(key), {})[self._runs[key]] = found
-        return {name: prior_of(list(cells.values())) for name, cells in networks.items()}
+            cells = networks.setdefault(self._network(key), {})
+            if self._crossed[key] is None:
+                cells[self._runs[key]] = found
+        return {
+            name: worth_at_most(prior_of(list(cells.values())), most_df)
+            for name, cells in networks.items()
+        }
 
     def _network(self, key: str) -> str:
         return self.cells[key].baseline_key or key
@@ -66,14 +87,37 @@ class Differences:
             pair = self._runs[cell.key], self._runs[other]
             if not (self._values[cell.key] and self._values[other] and pair[0] != pair[1]):
                 continue
-            plain = difference(self._values[cell.key], self._values[other])
-            ours, theirs = self._estimates[cell.key], self._estimates[other]
-            held = moderated(ours, theirs, self.priors[self._network(cell.key)])
+            plain = self.difference(cell.key, other)
+            held = self._moderated(plain.mean, cell.key, other)
             self._found[pair] = plain, held
             if cell.kind == "method" and other == cell.baseline_key:
                 self.families["claims"][pair] = held
             if cell.kind == "method" and other in cell.control_keys:
                 self.families["controls"][pair] = held
+
+    def _moderated(self, mean: float, key: str, other: str) -> Moderated:
+        prior = self.priors[self._network(key)]
+        ours, theirs = (self._spread(each, prior) for each in (key, other))
+        return Moderated(mean, ours, theirs, prior.pooled_df if prior else math.inf)
+
+    def _spread(self, key: str, prior: Prior | None) -> Spread:
+        found = self._crossed[key]
+        return found.spread if found else spread(self._estimates[key], prior)
+
+    def difference(self, key: str, other: str) -> Difference:
+        """Returns one cell minus another, which both have a value."""
+        if self._crossed[key] is None and self._crossed[other] is None:
+            return difference(self._values[key], self._values[other])
+        return difference_of_crossed(self._by_teacher[key], self._by_teacher[other])
+
+    def is_crossed(self, key: str) -> bool:
+        """Whether a cell's seeds are crossed with teachers."""
+        return self._crossed[key] is not None
+
+    def held(self, key: str, other: str) -> Moderated | None:
+        """Returns one cell minus another as it is judged; None as for `get`."""
+        found = self._found.get((self._runs[key], self._runs[other]))
+        return found[1] if found else None
 
     def get(self, key: str, other: str | None) -> Difference | None:
         """Returns one cell minus another; None where either has no value, or both are the same."""

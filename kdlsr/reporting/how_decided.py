@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kdlsr.reporting.deciding import MOST_SEEDS, POWER
 from kdlsr.reporting.differences import Differences
 from kdlsr.reporting.formatting import number, plural
+from kdlsr.reporting.looking import PRIOR_DF, Looked
 
 TEXT = (
     "Differences are of test top-1 at {protocol}, in points, over seeds. A few seeds say little "
@@ -31,6 +32,15 @@ UNMODERATED = (
     "{name} has no prior, since too few of its cells vary, and its cells' own variances and "
     "Satterthwaite's degrees of freedom are used (Welch)"
 )
+LOOKS_TEXT = (
+    "Seeds were added until decided, in looks at {looks} seeds a cell, of which {made} were made. "
+    "Each look judges what earlier ones left undecided, on the first so many seeds of both cells, "
+    "at {of_look:g}: Bonferroni's correction over the looks, so that peeking is paid for and "
+    "{level:g} holds for all of them together; a verdict stays, and only the cells of what is "
+    "undecided get more seeds. A prior counts for {prior_df:g} degrees of freedom at most there "
+    "(those named above are of each cell's seeds now). Decided: {decided}; undecided: {left}. Each "
+    "difference is shown with the n at which it was decided."
+)
 
 
 def how_decided(found: Differences, level: float) -> str:
@@ -56,6 +66,33 @@ def how_decided(found: Differences, level: float) -> str:
         claims=plural(sizes["claims"], "difference"),
         controls=plural(sizes["controls"], "difference"),
     )
+
+
+def how_looked(found: Differences, looked: Looked[str]) -> str:
+    """Returns the paragraph of a table whose seeds were added until decided.
+
+    Args:
+        found: of the report.
+        looked: the table after its looks.
+    """
+    rule = looked.rule
+    seen = [each for pairs in looked.families.values() for each in pairs.values() if each]
+    decided = [
+        f"{count} at n = {n}"
+        for n in rule.looks
+        if (count := sum(1 for each in seen if each.is_decided and each.seeds == n))
+    ]
+    left = sum(1 for each in seen if not each.is_decided)
+    text = LOOKS_TEXT.format(
+        looks=", ".join(map(str, rule.looks)),
+        made=looked.looks,
+        level=rule.level,
+        of_look=rule.level_of_look,
+        prior_df=PRIOR_DF,
+        decided=", ".join(decided) or "none",
+        left=left,
+    )
+    return " ".join(filter(None, (how_decided(found, rule.level_of_look), text)))
 
 
 def _priors(found: Differences) -> Iterator[str]:

@@ -26,12 +26,16 @@ TESTS = (
 
 
 def verdict(found: Comparison) -> str:
-    """Returns `better`, `worse`, `equivalent`, `undecided (n = 12)` or `not tested`."""
+    """Returns `better`, `worse`, `equivalent`, `undecided (n = 12)` or `not tested`.
+
+    Where seeds were added until decided: `better at n = 5`.
+    """
     if found.decision is None:
         return "not tested"
-    if found.verdict != "undecided":
-        return found.verdict
-    return undecided(found.decision.seeds_needed)
+    said = undecided(found.decision.seeds_needed) if found.verdict == "undecided" else found.verdict
+    if found.look is None:
+        return said
+    return said.replace(found.verdict, f"{found.verdict} at n = {found.look}", 1)
 
 
 def undecided(seeds_needed: float | None) -> str:

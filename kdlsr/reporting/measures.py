@@ -106,3 +106,19 @@ def values_of(cell: Cell, protocol: str, measure: str = "top1") -> dict[object, 
         for run in complete
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def by_teacher(
+    cell: Cell, protocol: str, measure: str = "top1"
+) -> dict[tuple[object, object], float]:
+    """Returns a measure of a cell's complete runs that have it, by their seeds and their teacher.
+
+    Args:
+        cell: of runs; those without a teacher have None in its place.
+        protocol, measure: as for `values_of`.
+    """
+    return {
+        (run.card.seeds, run.card.teacher and run.card.teacher.name): value
+        for run in cell.complete
+        if (value := value_of(run, protocol, measure)) is not None
+    }

@@ -42,11 +42,14 @@ class Spread:
         variance: of one run; the posterior's where there is a prior; None where it is not known.
         df: what it is worth.
         n: over how many runs the cell's mean is.
+        is_crossed: whether that is over seeds crossed with teachers, and n counts the seeds: more
+            of them alone make its error no smaller in proportion.
     """
 
     variance: float | None
     df: float
     n: int
+    is_crossed: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from rich.table import Table
 from kdlsr.config.compose import relative_to_here
 from kdlsr.tables.estimate import epochs_left, known_times, seconds_of_epoch
 from kdlsr.tables.launching import DONE, states
-from kdlsr.tables.plan import JobState, Plan, PlannedJob
+from kdlsr.tables.plan import JobState, Plan, PlannedJob, PlannedTable
 
 States = Mapping[str, JobState]
 SecondsLeft = Mapping[str, float | None]
@@ -19,11 +19,11 @@ def print_plan(console: Console, plan: Plan) -> None:
     """Prints each layer's runs, a line for runs that differ in the seed only; starts nothing."""
     found = states(plan)
     for table in plan.tables:
-        request = table.request
+        profile = table.request.profile
         run_here = sum(1 for cell in table.cells if cell.omitted is None)
         console.print(
-            f"{table.table.name} (profile {request.profile.name}): {table.table.title}; "
-            f"{run_here} cells x {len(request.seeds)} seeds",
+            f"{table.table.name} (profile {profile.name}): {table.table.title}; "
+            f"{run_here} cells x {_seeds(table)} seeds",
             markup=False,
         )
         for cell in table.cells:
@@ -35,6 +35,25 @@ def print_plan(console: Console, plan: Plan) -> None:
         title = f"layer {number + 1} of {len(plan.layers)}"
         console.print(_layer(title, layer, cells, found, left))
     console.print(_total(len(plan.jobs), left), markup=False)
+
+
+def print_at_most(console: Console, looks: str, plan: Plan) -> None:
+    """Prints what a plan whose seeds are added until decided costs at most.
+
+    Args:
+        console: to print on.
+        looks: what is looked at next, in words.
+        plan: of all seeds that there may be.
+    """
+    console.print(f"the runs above are those of {looks}", markup=False)
+    left = _seconds_left(plan, states(plan))
+    console.print(f"at most: {_total(len(plan.jobs), left)}", markup=False)
+
+
+def _seeds(table: PlannedTable) -> str:
+    counts = {len({run.config.seed for run in cell.runs}) for cell in table.cells if cell.runs}
+    low, high = min(counts, default=0), max(counts, default=0)
+    return str(high) if low == high else f"{low} to {high}"
 
 
 def _cells_of_runs(plan: Plan) -> dict[str, list[str]]:

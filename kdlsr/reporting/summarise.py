@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 
 from kdlsr.data.listing import in_words
 from kdlsr.reporting.claims import claim_of
+from kdlsr.reporting.crossing import crossed
 from kdlsr.reporting.deciding import MARGIN
 from kdlsr.reporting.differences import Differences, state_of
-from kdlsr.reporting.how_decided import how_decided
-from kdlsr.reporting.measures import values_of
+from kdlsr.reporting.how_decided import how_decided, how_looked
+from kdlsr.reporting.looking import Looked
+from kdlsr.reporting.looks import LookedDifferences
+from kdlsr.reporting.measures import by_teacher, values_of
 from kdlsr.reporting.statistics import LEVEL, Estimate, compatibility, estimate
 from kdlsr.reporting.summary import (
     FURTHER,
@@ -23,11 +26,20 @@ from kdlsr.reporting.summary import (
     RunSummary,
     Target,
 )
-from kdlsr.runs.result import PROTOCOLS, RunResult
+from kdlsr.runs.result import PROTOCOLS
 
 ONE_TEACHER = (
     "All students of a teacher learn from one and the same network (its own seed), so a deviation "
     "over seeds is conditional on that teacher: how much another teacher would change is not in it."
+)
+CROSSED_TEACHERS = (
+    "Students' seeds are crossed with teachers' seeds: intervals and tests are over other seeds "
+    "and other teachers (a random model of two ways, Satterthwaite's degrees of freedom), n counts "
+    "runs, and the section on teachers says how much of the variance is theirs."
+)
+OWN_TEACHERS = (
+    "Each seed of a student has a teacher of its own: deviations and intervals hold the teacher's "
+    "share, which cannot be told from the seed's."
 )
 OPTIMISTIC = (
     "best_test lets the test set choose the epoch, as the papers do: it is optimistic. "
@@ -59,6 +71,7 @@ def summarise(
     cells: Sequence[Cell],
     protocol: str | None,
     margin: float = MARGIN,
+    looked: Looked[str] | None = None,
     *,
     is_published_size: bool = False,
 ) -> Summary:
@@ -69,12 +82,14 @@ def summarise(
         protocol: by which differences are judged; None: `best_val` where the runs have a
             validation split, else `last`.
         margin: a difference that is smaller does not matter, points.
+        looked: where seeds were added until decided: the table after its looks.
         is_published_size: whether ours may be held against a paper's.
     """
-    results = [run.result for cell in cells for run in cell.complete if run.result]
-    protocols = available_protocols(results)
-    judged = protocol or ("best_val" if "best_val" in protocols else "last")
-    found = Differences(cells, judged, margin)
+    protocols = available_protocols(cells)
+    judged = protocol or usual_protocol(cells)
+    found: Differences = Differences(cells, judged, margin)
+    if looked is not None:
+        found = LookedDifferences(cells, judged, looked)
     return Summary(
         protocol=judged,
         protocols=protocols,
@@ -84,12 +99,18 @@ def summarise(
         ),
         caveats=tuple(_caveats(cells, found, is_published_size=is_published_size)),
         margin=margin,
-        how_decided=how_decided(found, LEVEL),
+        how_decided=how_decided(found, LEVEL) if looked is None else how_looked(found, looked),
     )
 
 
-def available_protocols(results: Iterable[RunResult]) -> tuple[str, ...]:
-    """Returns the protocols that any of the results has; the first two where there is none."""
+def usual_protocol(cells: Iterable[Cell]) -> str:
+    """Returns by what differences are judged where nothing is said."""
+    return "best_val" if "best_val" in available_protocols(cells) else "last"
+
+
+def available_protocols(cells: Iterable[Cell]) -> tuple[str, ...]:
+    """Returns the protocols that any complete run has; the first two where there is none."""
+    results = [run.result for cell in cells for run in cell.complete if run.result]
     found = {name for result in results for name in PROTOCOLS if result.at(name)}
     return tuple(name for name in PROTOCOLS if name in (found or PROTOCOLS[:2]))
 
@@ -121,8 +142,11 @@ def _summary(
 
 
 def _estimate(cell: Cell, protocol: str, measure: str = "top1") -> Estimate | None:
-    values = list(values_of(cell, protocol, measure).values())
-    return estimate(values) if values else None
+    values = by_teacher(cell, protocol, measure)
+    if not values:
+        return None
+    over_teachers, found = crossed(values), estimate(list(values.values()))
+    return over_teachers.widened(found) if over_teachers else found
 
 
 def _measures(cell: Cell, protocol: str) -> dict[str, Estimate | None]:
@@ -159,6 +183,10 @@ def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bo
     teachers = [{_other_teacher(run) for run in cell.runs} for cell in cells]
     if any(len(names) == 1 and names != {None} for names in teachers):
         lines.append(ONE_TEACHER)
+    if any(map(found.is_crossed, found.cells)):
+        lines.append(CROSSED_TEACHERS)
+    elif any(len(names) > 1 and None not in names for names in teachers):
+        lines.append(OWN_TEACHERS)
     if is_published_size and any(cell.target for cell in cells):
         lines.append(COMPATIBLE)
     if any(run.result and run.result.environment == "mixed" for run in runs):

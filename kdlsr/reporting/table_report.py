@@ -5,8 +5,10 @@ from dataclasses import fields
 from typing import cast
 
 from kdlsr.reporting.deciding import MARGIN
+from kdlsr.reporting.looking import Looked
 from kdlsr.reporting.reading import describe_data, numbered_epoch, read_run
 from kdlsr.reporting.studies import Studied, study_all
+from kdlsr.reporting.studies.teacher_share import teacher_share
 from kdlsr.reporting.summarise import summarise
 from kdlsr.reporting.summary import Cell, Report, RunState, Target
 from kdlsr.runs.execute import store_of
@@ -22,6 +24,7 @@ def report_table(
     command: str,
     made_from: str = "",
     margin: float = MARGIN,
+    looked: Looked[str] | None = None,
 ) -> Report:
     """Returns the report of a table.
 
@@ -32,20 +35,20 @@ def report_table(
         command: what makes this report again.
         made_from: where the table is from.
         margin: a difference that is smaller does not matter, points.
+        looked: where seeds are added until decided: the table after its looks.
     """
-    cells = [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
+    cells = read_cells(planned, states)
     is_published_size = planned.request.is_published_size
-    found = summarise(cells, protocol, margin, is_published_size=is_published_size)
+    found = summarise(cells, protocol, margin, looked, is_published_size=is_published_size)
     table, profile = planned.table, planned.request.profile
     runs = [run for cell in planned.cells for run in cell.runs]
     data = describe_data(resolved_config(runs[0])) if runs else "no runs"
-    n = len(planned.request.seeds)
     studied = study_all(Studied(found.cells, found.protocol, table))
     return Report(
         **vars(found) | {"caveats": (*found.caveats, *_faults_of_teachers(runs))},
         name=planned.report_name,
         title=table.title,
-        first_line=f"Profile {profile.name} ({data}; n = {n}): {profile.means}.",
+        first_line=f"Profile {profile.name} ({data}; {_n(planned)}): {profile.means}.",
         data=data,
         command=command,
         source=table.source,
@@ -54,8 +57,29 @@ def report_table(
         made_from=made_from,
         figure=table.figure,
         hand_made=vars(table.hand_made) if table.hand_made else None,
-        studies=studied,
+        studies=(*studied, *teacher_share(found.cells, found.protocol)),
     )
+
+
+def read_cells(planned: PlannedTable, states: Mapping[str, JobState]) -> list[Cell]:
+    """Returns a table's cells with what their runs gave.
+
+    Args:
+        planned: the table with its runs.
+        states: of the runs, by run_id.
+    """
+    return [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
+
+
+def _n(planned: PlannedTable) -> str:
+    """Returns how many seeds the cells have, and how many teachers those that are taught."""
+    counts = {len({run.config.seed for run in cell.runs}) for cell in planned.cells if cell.runs}
+    low, high = min(counts, default=0), max(counts, default=0)
+    n = f"n = {high}" if low == high else f"n = {low} to {high}"
+    teachers = planned.request.teacher_seeds
+    if teachers == "each":
+        return f"{n}, each with a teacher of its own"
+    return n if teachers == 1 else f"{n} x {teachers} teachers"
 
 
 def _faults_of_teachers(runs: Iterable[Run]) -> list[str]:

@@ -1,6 +1,6 @@
 """A plan carried out: layer by layer, what is complete left alone, what cannot start named."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 
 from kdlsr.runs.executors import Executor, JobFunction
@@ -33,6 +33,7 @@ def carry_out(
     executor: Executor,
     function: JobFunction,
     announce: Callable[[int, Sequence[PlannedJob]], None],
+    leave: Set[str] = frozenset(),
 ) -> Outcome:
     """Runs what is not complete, a layer after the other; a failure stops its dependents only.
 
@@ -41,11 +42,13 @@ def carry_out(
         executor: runs the jobs of one layer and returns when all have ended.
         function: what is done with a job.
         announce: given the number of a layer and the jobs that are about to start.
+        leave: the run_ids of jobs that are not started again.
     """
     outcome = Outcome()
     for number, layer in enumerate(plan.layers):
         found = states(plan, whole=True)
-        ready = [job for job in layer if found[job.run.run_id] in WILL_RUN]
+        will_run = [job for job in layer if found[job.run.run_id] in WILL_RUN]
+        ready = [job for job in will_run if job.run.run_id not in leave]
         if ready:
             announce(number, ready)
             jobs = {planned.job: planned for planned in ready}

@@ -1,8 +1,9 @@
 """What a plan is made of: tables, their cells, and the jobs that the cells need, in layers."""
 
 import itertools
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 from kdlsr.config.schema import is_same_experiment
@@ -107,6 +108,21 @@ class PlannedTable:
     setting: Setting
     request: Request
     cells: tuple[PlannedCell, ...]
+
+    def with_seeds(self, count: Mapping[str, int]) -> Self:
+        """Returns the table with the first so many seeds of each cell.
+
+        Args:
+            count: by the cells' keys; of those that have runs.
+        """
+        wanted = {key: set(self.request.seeds[:n]) for key, n in count.items()}
+        cells = (
+            replace(c, runs=tuple(r for r in c.runs if r.config.seed in wanted[c.key]))
+            if c.runs
+            else c
+            for c in self.cells
+        )
+        return replace(self, cells=tuple(cells))
 
     @property
     def report_name(self) -> str:

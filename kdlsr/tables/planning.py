@@ -38,7 +38,12 @@ def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
     _check_overrides(request.overrides)
     planned = tuple(Expansion(table, request).planned() for table in tables)
     _check_names(planned)
-    return Plan(planned, _layers(planned))
+    return plan_of(planned)
+
+
+def plan_of(tables: Sequence[PlannedTable]) -> Plan:
+    """Returns the plan of tables whose cells are planned."""
+    return Plan(tuple(tables), _layers(tables))
 
 
 def _check_names(tables: Sequence[PlannedTable]) -> None:

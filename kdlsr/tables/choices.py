@@ -1,0 +1,53 @@
+"""What a user chooses of tables besides their names: the fields of `conf/reproduce.yaml`."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from kdlsr.config import AtLeast, Between
+from kdlsr.config.schema import Seed
+
+MOST_SEEDS = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What `conf/reproduce.yaml` composes to, the profile apart.
+
+    Attributes:
+        table: a file of experiments/ without suffix, a folder of them, or a list of either.
+        mode: run; plan and list start nothing; report renders what is there.
+        seeds: how many, or which; `auto`: looks, until all is decided; null: the profile's.
+        looks: of `auto`: how many seeds a cell at each.
+        teacher_seeds: how many teachers each student has, one after the other; `each`: one of its
+            own for each seed.
+        forms: of each method; null: all that its loss has.
+        methods: rows of these methods only; null: all.
+        controls: whether each form's controls are run too.
+        protocol: by which differences are judged; null: `best_val` where there is a
+            validation split, else `last`.
+        margin: a difference that is smaller does not matter, points of top-1.
+    """
+
+    table: str | tuple[str, ...] = ()
+    mode: Literal["run", "plan", "list", "report"] = "run"
+    seeds: Annotated[int, Between(1, MOST_SEEDS)] | tuple[Seed, ...] | Literal["auto"] | None = None
+    looks: tuple[Annotated[int, Between(2, MOST_SEEDS)], ...] = (3, 5, 8, 12)
+    teacher_seeds: Annotated[int, Between(1, MOST_SEEDS)] | Literal["each"] = 1
+    forms: tuple[str, ...] | None = None
+    methods: tuple[str, ...] | None = None
+    controls: bool = True
+    protocol: Literal["last", "best_test", "best_val"] | None = None
+    margin: Annotated[float, AtLeast(0)] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.forms is not None and not self.forms:
+            raise ValueError("forms is empty; expected null, or a list of them")
+        if isinstance(self.seeds, tuple) and not self.seeds:
+            raise ValueError("seeds is empty; expected how many, auto, or a list of them")
+        if not self.looks or list(self.looks) != sorted(set(self.looks)):
+            raise ValueError(f"looks={list(self.looks)} is not possible; expected rising numbers")
+
+    @property
+    def wanted_seeds(self) -> int | tuple[Seed, ...] | None:
+        """How many seeds there may be, or which; None: the profile's."""
+        return self.looks[-1] if self.seeds == "auto" else self.seeds
