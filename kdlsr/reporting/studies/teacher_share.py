@@ -61,10 +61,10 @@ def _answer(found: dict[str, Crossed], shares: Sequence[float]) -> str:
     if not shares:
         return f"Nothing varies over {most} teachers, nor over seeds."
     middle, low, high = statistics.median(shares), min(shares), max(shares)
+    of_all = f"in the median of {len(shares)} cells ({100 * low:.0f} to {100 * high:.0f} %), "
     return (
-        f"Of the variance of one run's top-1, {100 * middle:.0f} % is its teacher's in the median "
-        f"of {formatting.plural(len(shares), 'cell')} ({100 * low:.0f} to {100 * high:.0f} %; "
-        f"{most} teachers)."
+        f"Of the variance of one run's top-1, {100 * middle:.0f} % is its teacher's, "
+        f"{of_all if len(shares) > 1 else ''}over {most} teachers."
     )
 
 
