@@ -144,6 +144,7 @@ def test_one_command_adds_seeds_until_decided_and_its_report_says_at_which_look(
     report = json.loads(made["report.json"])
     cells = {cell["key"]: cell for cell in report["cells"]}
     assert [len(cells[key]["runs"]) for key in (DECIDED, "baseline small")] == [3, 6]
+    assert cells[DECIDED]["baseline"]["looked_at"] == 3
     assert b"better at n = 3" in made["table.md"]
     assert b"in looks at 3, 4, 6 seeds a cell" in made["table.md"]
     assert "n = 3 to 6" in report["first_line"]

@@ -130,13 +130,17 @@ def _held(held: Comparison) -> dict[str, Any]:
 
 
 def tested(held: Comparison) -> dict[str, Any]:
-    """Returns the verdict on a comparison with its p values, as JSON has them."""
+    """Returns the verdict on a comparison with its p values, as JSON has them.
+
+    Where seeds were added until decided, with how many it was, or was looked at last.
+    """
     decision = held.decision
     return {
         "verdict": held.verdict,
         "p_holm": decision.p_difference if decision else None,
         "p_equivalence_holm": decision.p_equivalence if decision else None,
         "seeds_needed": seeds(decision.seeds_needed) if decision else None,
+        **({"looked_at": held.look} if held.look is not None else {}),
     }
 
 
