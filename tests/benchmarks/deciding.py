@@ -8,7 +8,8 @@ variance is 0.3 ** 2 over a chi-square's share of its mean (4 degrees of freedom
 normal. In a *null* table all cells are equal, at the *margin* every method is half a point above
 baseline and controls (so that every "equivalent" is false), in a *mixed* one differences to the
 baseline are drawn from 0, 0.2, 0.5, 1 and 2 points, of either sign. Half of the tables are mixed.
-A table is decided by looks at 3, 5, 8 and 12 seeds, and at once with 12 and with 3. Better where
+A table is decided by looks at 3, 5, 8 and 12 seeds, and at once with 12 and with 3, by the same
+rule. Better where
 nothing is better, worse likewise, equivalent at the margin or beyond it: a claim that is false. The
 last line is one JSON object, each figure a percentage:
 
