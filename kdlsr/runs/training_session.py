@@ -5,7 +5,7 @@ trained how far, and where teachers come from, is `execute`'s.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -21,6 +21,7 @@ from kdlsr.runs.features import KeptFeatures
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.plan import Run, resolved_config
 from kdlsr.runs.result import PROTOCOLS, AtEpoch, RunResult, TeacherFigures
+from kdlsr.runs.saving import Saving
 from kdlsr.runs.session import Session
 from kdlsr.runs.teaching import Teaching
 from kdlsr.runs.writer import RunWriter
@@ -100,13 +101,18 @@ class TrainingSession:
         """Trains up to an epoch, whose checkpoint is kept for good; the run stays a prefix."""
         self._keep.add(epoch)
         if len(self._history) == epoch:  # it had come just so far, without keeping it
-            self._save()
+            self._to_be_saved()()
         with self._watched(epoch) as watch:
             self._fit(epoch, watch)
             self._writer.times(watch.times.record())
 
     def _fit(self, until: int, watch: RunWatch) -> Predictions | None:
-        return fit(self._learner, self._task, self._history, until, watch, self._save)
+        with Saving() as saving:
+
+            def save() -> None:
+                saving.begin(self._to_be_saved())
+
+            return fit(self._learner, self._task, self._history, until, watch, save)
 
     @functools.cached_property
     def _task(self) -> Task:
@@ -165,21 +171,26 @@ class TrainingSession:
             self._session.watcher.message(line)
             return
 
-    def _save(self) -> None:
-        """Writes metrics.jsonl, then the checkpoint of the epoch just completed.
+    def _to_be_saved(self) -> Callable[[], None]:
+        """Copies the state after the epoch just completed; returns what writes it.
 
-        In this order a checkpoint that teaches is never ahead of its run's metrics.
+        metrics.jsonl, then the checkpoint: so one that teaches is never ahead of its run's metrics.
         """
-        epoch = len(self._history)
+        history = tuple(self._history)
+        epoch, best = len(history), set(self._best().values())
         normalisation = self._streams.train.samples.normalisation
         state = {
-            **self._learner.checkpoint(self._history),
+            **self._learner.checkpoint(history),
             "run_id": self._run.run_id,
             "normalisation": normalisation.to_state() if normalisation else None,
         }
-        self._writer.metrics(self._history)
-        self._writer.checkpoint(state, epoch, keep=epoch in self._keep)
-        self._writer.prune_checkpoints(set(self._best().values()))
+
+        def write() -> None:
+            self._writer.metrics(history)
+            self._writer.checkpoint(state, epoch, keep=epoch in self._keep)
+            self._writer.prune_checkpoints(best)
+
+        return write
 
     def _record_environment(self) -> bool:
         run = self._run

@@ -13,6 +13,7 @@ from kdlsr.machine.device import AUTOCAST_DTYPES
 from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord
 from kdlsr.training.recording import ByShape, Recorder
+from kdlsr.training.snapshot import snapshot
 
 
 @dataclass
@@ -150,10 +151,15 @@ class Learner:
         }
 
     def checkpoint(self, history: Sequence[EpochRecord]) -> dict[str, Any]:
-        """Returns everything that the next epoch depends on, and the epochs so far."""
+        """Returns everything that the next epoch depends on, and the epochs so far.
+
+        It is a copy, on the CPU: training may go on while it is written.
+        """
         states = {name: part.state_dict() for name, part in self._parts().items()}
         for group in states["optimizer"]["param_groups"]:  # on whichever device it goes on
             group |= {"lr": self.rate, **({"capturable": False} if "capturable" in group else {})}
+        past = states.pop("past", None)  # what it holds is never changed: no copy is needed
+        states = {**snapshot(states), **({} if past is None else {"past": past})}
         lines = "".join(record.to_line() for record in history)
         return {**states, "epoch": len(history), "history": lines}
 
