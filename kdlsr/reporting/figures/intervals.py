@@ -30,7 +30,7 @@ from kdlsr.reporting.summary import Report
 
 LINE_HEIGHT, AROUND = 0.215, 1.1  # inches: of a line, and of all that is around the lines
 SIZES = {"o": 5.6, "D": 4.6}  # points, of the markers that would look unequal
-EQUIVALENT, BAND = "#c9ced4", "#eef1f4"
+EQUIVALENT, BAND = "#c9ced4", "#dfe5ec"
 FILLS = {"undecided": "white", "equivalent": EQUIVALENT}
 NOTHING = "No differences to draw: nothing that could be compared is complete."
 
