@@ -8,14 +8,13 @@ looks depend on each other, wherever a table is left, and whoever else's seeds a
 correction at a look is over the whole family, with what was decided before as it was.
 
 A prior that is estimated from a dozen cells of three runs each claims more than it knows: where
-the cells' variances spread as a prior of 4 degrees of freedom has them, 10 to 12 % of tables
-without any difference had a false claim in one of their two families (6 to 15 cells a network).
-Here it is worth `PRIOR_DF` at most: then 5 % and less have, and of the differences of a point or
-more as many are shown.
+the cells' variances spread as a prior of 4 degrees of freedom has them, 9 to 12 % of tables without
+any difference had a false claim in one of their two families (6 to 15 cells a network). Here it is
+worth `PRIOR_DF` at most: then 3 to 5 % have, and differences of a point or more are shown nearly as
+often.
 
-Pure functions. Why not an always-valid sequence: it allows any number of looks and pays for them.
-Here are four, and at n = 3 with a deviation that is not known there is none that would decide
-anything. `tests/benchmarks/deciding.py` says what this rule does on made tables.
+Pure functions. Why not an always-valid sequence: it allows any number of looks and pays for them at
+each; here four are planned. `tests/benchmarks/deciding.py` says what this rule does on made tables.
 """
 
 from collections.abc import Callable, Hashable, Mapping
