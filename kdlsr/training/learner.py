@@ -1,6 +1,7 @@
 """A network in training, and all of it that the next epoch depends on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +92,9 @@ class Learner:
 
     def _logits(self, inputs: Inputs) -> Tensor:
         dtype = AUTOCAST_DTYPES.get(self.precision)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+        # One that is off would take its time, and change nothing.
+        autocast = torch.autocast(self.device.type, dtype=dtype) if dtype else nullcontext()
+        with autocast:
             logits: Tensor = self.model(inputs)
         return logits
 

@@ -7,8 +7,9 @@ hand in a batch. All three do the same arithmetic, to the same bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,7 +26,8 @@ from kdlsr.training.term_log import TermLog
 Take: TypeAlias = Callable[[Batch, Tensor | None, Tensor, Tensor], None]
 
 
-class Timetable(NamedTuple):
+@dataclass(frozen=True)
+class Timetable:
     """What is known of an epoch's steps before the first.
 
     Attributes:
@@ -37,6 +39,10 @@ class Timetable(NamedTuple):
     rates: list[float]
     progress: Tensor
     epoch: Tensor
+
+    def __iter__(self) -> Iterator[tuple[float, Tensor]]:
+        """Gives rate and progress of each step."""
+        return zip(self.rates, self.progress.unbind(), strict=True)
 
 
 class TrainingSteps:
@@ -94,17 +100,17 @@ class TrainingSteps:
         self.log.write(terms)
 
     def _plain(self, plan: EpochPlan, times: Timetable) -> Iterator[int]:
-        for index, batch in enumerate(self.task.train.batches(plan)):
-            self.learner.set_rate(times.rates[index])
+        for batch, (rate, progress) in zip(self.task.train.batches(plan), times, strict=True):
+            self.learner.set_rate(rate)
             soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
-            self.take(batch, soft_targets, times.progress[index], times.epoch)
+            self.take(batch, soft_targets, progress, times.epoch)
             yield len(batch.labels)
 
     def _copies(self, plan: EpochPlan, times: Timetable) -> Iterator[int]:
-        for index, batch in enumerate(self.task.train.batches(plan)):
-            self.learner.set_rate(times.rates[index])
+        for batch, (rate, progress) in zip(self.task.train.batches(plan), times, strict=True):
+            self.learner.set_rate(rate)
             soft_targets = self.task.teacher.logits(batch) if self.task.teacher else None
-            others = [batch.labels, batch.rows, times.progress[index], times.epoch]
+            others = [batch.labels, batch.rows, progress, times.epoch]
             others += [] if soft_targets is None else [soft_targets]
             inputs = [batch.inputs] if batch.partners is None else [batch.inputs, batch.partners]
             self._copied.do(inputs, others, self._take_copied)

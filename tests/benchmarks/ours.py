@@ -77,15 +77,30 @@ def made_images(count: int, classes: int = CLASSES) -> tuple[np.ndarray, np.ndar
 
 
 def our_learner(
-    name: str, precision: str, batch: int, device: torch.device, compiled: bool = False
+    name: str,
+    precision: str,
+    batch: int,
+    device: torch.device,
+    compiled: bool = False,
+    capture: bool | None = None,
 ) -> Learner:
-    """Returns a network in training, as a run makes it."""
+    """Returns a network in training, as a run makes it; recorded, unless said, on a GPU."""
+    capture = device.type == "cuda" if capture is None else capture
     schedule = ScheduleConfig(epochs=FOREVER, batch_size=batch)
     model = network(name).to(device, memory_format=torch.channels_last)
     if compiled:
-        compile_model(model, device)
+        compile_model(model, device, captured=capture)
     optimizer = build_optimizer(model, resolve_optimisation(schedule, Recipe()), schedule)
-    return Learner(model, optimizer, schedule, precision, device, compiled=compiled)
+    return Learner(
+        model,
+        optimizer,
+        schedule,
+        precision,
+        device,
+        compiled=compiled,
+        capture=capture,
+        tell=lambda line: print(line, flush=True),
+    )
 
 
 def image_samples(pixels: np.ndarray, labels: np.ndarray, device: torch.device) -> Samples:
