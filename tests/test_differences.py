@@ -9,7 +9,7 @@ from kdlsr.reporting.claims import claim_of
 from kdlsr.reporting.deciding import judge
 from kdlsr.reporting.differences import Differences
 from kdlsr.reporting.how_decided import how_decided
-from kdlsr.reporting.moderation import prior_of
+from kdlsr.reporting.moderation import PRIOR_DF, prior_of, worth_at_most
 from kdlsr.reporting.statistics import estimate
 from kdlsr.reporting.summary import Cell
 from kdlsr.tables.claims import stated_claim
@@ -52,14 +52,14 @@ def test_a_control_is_described_against_the_baseline_and_takes_no_part() -> None
 
 def test_a_prior_is_of_all_cells_of_a_network_each_once() -> None:
     weak = [k for k, c in CELLS.items() if k == WEAK or (c.baseline_key == WEAK and c.complete)]
-    expected = prior_of([estimate(VALUES[key]) for key in weak])
+    fitted = prior_of([estimate(VALUES[key]) for key in weak])
     found = found_of()
-    assert found.priors[WEAK] == expected
+    assert found.priors[WEAK] == worth_at_most(fitted, PRIOR_DF)
     twice = replace(CELLS[BETTER], key="again")
     assert found_of(*CELLS.values(), twice).priors == found.priors
     assert found.priors[STRONG] is None  # three cells
     said = how_decided(found, 0.05)
-    assert "weak: s0 0.27, d0 infinite, from 6 cells" in said
+    assert "weak: s0 0.27, d0 4.0, from 6 cells" in said
     assert "strong has no prior" in said
     assert "margin of 1 points" in said
     assert how_decided(found_of(CELLS[WEAK], CELLS[STRONG]), 0.05) == ""

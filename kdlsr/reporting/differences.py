@@ -13,6 +13,7 @@ from kdlsr.reporting.crossing import crossed, difference_of_crossed
 from kdlsr.reporting.deciding import MARGIN, judge
 from kdlsr.reporting.measures import by_teacher, values_of
 from kdlsr.reporting.moderation import (
+    PRIOR_DF,
     Moderated,
     Prior,
     Spread,
@@ -37,7 +38,6 @@ class Differences:
         margin: float = MARGIN,
         level: float = LEVEL,
         measure: str = "top1",
-        prior_df: float = math.inf,
     ) -> None:
         """Compares each cell with its baseline and its controls.
 
@@ -45,7 +45,6 @@ class Differences:
             cells: all that there are.
             protocol, measure: in what they are compared.
             margin, level: as for `judge`.
-            prior_df: as for `worth_at_most`.
         """
         self.cells = {cell.key: cell for cell in cells}
         self.protocol = protocol
@@ -55,7 +54,7 @@ class Differences:
         self._estimates = {k: estimate(list(v.values())) for k, v in self._values.items() if v}
         self._by_teacher = {k: by_teacher(c, protocol, measure) for k, c in self.cells.items()}
         self._crossed = {k: crossed(values) for k, values in self._by_teacher.items()}
-        self.priors = self._priors(prior_df)
+        self.priors = self._priors()
         self._found: dict[Pair, tuple[Difference, Moderated]] = {}
         self.families: dict[Family, dict[Pair, Moderated]] = {"claims": {}, "controls": {}}
         for cell in self.cells.values():
@@ -64,7 +63,7 @@ class Differences:
             family: judge(members, margin, level) for family, members in self.families.items()
         }
 
-    def _priors(self, most_df: float) -> Mapping[str, Prior | None]:
+    def _priors(self) -> Mapping[str, Prior | None]:
         """Returns what all cells of a network say of one's variance, by their baseline's key.
 
         Those whose seeds are crossed with teachers have variances of another kind.
@@ -75,7 +74,7 @@ class Differences:
             if self._crossed[key] is None:
                 cells[self._runs[key]] = found
         return {
-            name: worth_at_most(prior_of(list(cells.values())), most_df)
+            name: worth_at_most(prior_of(list(cells.values())), PRIOR_DF)
             for name, cells in networks.items()
         }
 

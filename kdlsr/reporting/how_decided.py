@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from kdlsr.reporting.deciding import MOST_SEEDS, POWER
 from kdlsr.reporting.differences import Differences
 from kdlsr.reporting.formatting import number, plural
-from kdlsr.reporting.looking import PRIOR_DF, Looked
+from kdlsr.reporting.looking import Looked
+from kdlsr.reporting.moderation import PRIOR_DF
 
 TEXT = (
     "Differences are of test top-1 at {protocol}, in points, over seeds. A few seeds say little "
     "about a cell's variance, and so it is shrunk towards those of all cells of its network by "
     "empirical Bayes (Smyth 2004; prior deviation s0, worth d0 degrees of freedom, estimated as in "
-    "limma): {priors}. A difference is tested by Student's t on the posterior variances of its two "
+    "limma and trusted with {most_df:g} at most, since a dozen cells of a few runs cannot tell "
+    "more): {priors}. A difference is tested by Student's t on the posterior variances of its two "
     "cells, with the fewer of their posterior degrees of freedom: Satterthwaite's count exceeds "
     "its level where the prior is estimated from few cells. A method is better or worse where p of "
     "no difference, two-sided, is below {level:g}; equivalent where the larger p of two one-sided "
@@ -37,8 +39,8 @@ LOOKS_TEXT = (
     "Each look judges what earlier ones left undecided, on the first so many seeds of both cells, "
     "at {of_look:g}: Bonferroni's correction over the looks, so that peeking is paid for and "
     "{level:g} holds for all of them together; a verdict stays, and only the cells of what is "
-    "undecided get more seeds. A prior counts for {prior_df:g} degrees of freedom at most there "
-    "(those named above are of each cell's seeds now). Decided: {decided}; undecided: {left}. Each "
+    "undecided get more seeds (the priors named above are of each cell's seeds now). Decided: "
+    "{decided}; undecided: {left}. Each "
     "difference is shown with the n at which it was decided."
 )
 
@@ -59,6 +61,7 @@ def how_decided(found: Differences, level: float) -> str:
     return TEXT.format(
         protocol=found.protocol,
         priors="; ".join(_priors(found)),
+        most_df=PRIOR_DF,
         level=level,
         margin=found.margin,
         power=100 * POWER,
@@ -88,7 +91,6 @@ def how_looked(found: Differences, looked: Looked[str]) -> str:
         made=looked.looks,
         level=rule.level,
         of_look=rule.level_of_look,
-        prior_df=PRIOR_DF,
         decided=", ".join(decided) or "none",
         left=left,
     )
@@ -105,5 +107,5 @@ def _priors(found: Differences) -> Iterator[str]:
         if prior is None:
             yield UNMODERATED.format(name=name)
             continue
-        df = "infinite" if prior.df == float("inf") else number(prior.df, 1)
-        yield f"{name}: s0 {number(prior.variance**0.5)}, d0 {df}, from {prior.cells} cells"
+        df, deviation = number(prior.df, 1), number(prior.variance**0.5)
+        yield f"{name}: s0 {deviation}, d0 {df}, from {prior.cells} cells"

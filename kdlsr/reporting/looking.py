@@ -7,12 +7,6 @@ comparison at a look is then part of a p value (looks times the least of them) t
 looks depend on each other, wherever a table is left, and whoever else's seeds a cell has; Holm's
 correction at a look is over the whole family, with what was decided before as it was.
 
-A prior that is estimated from a dozen cells of three runs each claims more than it knows: where
-the cells' variances spread as a prior of 4 degrees of freedom has them, 9 to 12 % of tables without
-any difference had a false claim in one of their two families (6 to 15 cells a network). Here it is
-worth `PRIOR_DF` at most: then 3 to 5 % have, and differences of a point or more are shown nearly as
-often.
-
 Pure functions. Why not an always-valid sequence: it allows any number of looks and pays for them at
 each; here four are planned. `tests/benchmarks/deciding.py` says what this rule does on made tables.
 """
@@ -26,7 +20,6 @@ from kdlsr.reporting.moderation import Moderated
 from kdlsr.reporting.statistics import LEVEL
 
 LOOKS = (3, 5, 8, 12)
-PRIOR_DF = 4.0
 Name = TypeVar("Name", bound=Hashable)  # of a cell
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from kdlsr.reporting.comparison import Comparison
 from kdlsr.reporting.differences import Differences, Family, Pair
-from kdlsr.reporting.looking import PRIOR_DF, Looked, Rule, begin, look
+from kdlsr.reporting.looking import Looked, Rule, begin, look
 from kdlsr.reporting.moderation import Moderated
 from kdlsr.reporting.summary import Cell, RunSummary
 
@@ -75,7 +75,7 @@ def _differences(
     """Returns the differences of cells that are whole, where each has so many seeds."""
     cut = {key: first_seeds(cell, seeds[key]) for key, cell in cells.items()}
     whole = {key for key, cell in cut.items() if len(cell.complete) == len(cell.runs)}
-    found = Differences(cut.values(), protocol, rule.margin, prior_df=PRIOR_DF)
+    found = Differences(cut.values(), protocol, rule.margin)
     pairs = {names for pairs in _families(cut).values() for names in pairs.values()}
     held = ((names, found.held(*names)) for names in pairs if whole.issuperset(names))
     return {names: moderated for names, moderated in held if moderated is not None}
@@ -93,7 +93,7 @@ class LookedDifferences(Differences):
             looked: the table after those looks.
         """
         rule = looked.rule
-        super().__init__(cells, protocol, rule.margin, rule.level_of_look, prior_df=PRIOR_DF)
+        super().__init__(cells, protocol, rule.margin, rule.level_of_look)
         self.looked = looked
         self._names = _families({cell.key: cell for cell in cells if cell.runs})
         for family, pairs in self._names.items():

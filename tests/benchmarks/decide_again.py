@@ -15,7 +15,7 @@ from typing import Any
 from kdlsr.reporting.deciding import Decision, claim_verdict, judge
 from kdlsr.reporting.formatting import interval, signed
 from kdlsr.reporting.judged import undecided
-from kdlsr.reporting.moderation import Moderated, moderated, prior_of
+from kdlsr.reporting.moderation import PRIOR_DF, Moderated, moderated, prior_of, worth_at_most
 from kdlsr.reporting.statistics import Estimate, estimate
 
 Pair = tuple[str, str]  # the keys of a cell and of what it is held against
@@ -30,7 +30,10 @@ def families(report: Mapping[str, Any]) -> dict[str, dict[Pair, Moderated]]:
         runs = frozenset(run["run_id"] for run in cells[key]["runs"])
         if found:
             networks.setdefault(_network(cells[key]), {})[runs] = found
-    priors = {name: prior_of(list(found.values())) for name, found in networks.items()}
+    priors = {
+        name: worth_at_most(prior_of(list(found.values())), PRIOR_DF)
+        for name, found in networks.items()
+    }
     judged: dict[str, dict[Pair, Moderated]] = {"claims": {}, "controls": {}}
     for family, key, other in _pairs(report):
         ours, theirs = values[key], values[other]

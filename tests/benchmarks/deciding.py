@@ -29,8 +29,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from kdlsr.reporting.looking import LOOKS, PRIOR_DF, Looked, Pair, Rule, begin, look
-from kdlsr.reporting.moderation import Moderated, moderated, prior_of, worth_at_most
+from kdlsr.reporting.looking import LOOKS, Looked, Pair, Rule, begin, look
+from kdlsr.reporting.moderation import PRIOR_DF, Moderated, moderated, prior_of, worth_at_most
 from kdlsr.reporting.statistics import estimate
 
 NETWORKS, CONTROLS, METHODS = 2, 2, 6
