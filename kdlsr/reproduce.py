@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from kdlsr.reporting.until_decided import LookedPlan
+    from kdlsr.tables.forecast import Forecaster
     from kdlsr.tables.launching import Outcome
     from kdlsr.tables.plan import Plan, PlannedJob
 
@@ -57,7 +58,7 @@ class CommandLine:
     @property
     def repeated(self) -> str:
         """The command that makes the same report: without the mode and the launcher."""
-        return shell_command("reproduce", (self.own.without("mode") + self.runs).texts())
+        return shell_command("reproduce", (self.own.without("mode", "measure") + self.runs).texts())
 
 
 def split_overrides(overrides: Overrides) -> CommandLine:
@@ -118,9 +119,10 @@ def _reproduce(line: CommandLine) -> int:
         from kdlsr.reporting.plan import print_at_most, print_plan
 
         looked = _looked(choices, plan)
-        print_plan(console, looked.plan if looked else plan)
+        forecaster = _forecaster(console, line, choices)
+        print_plan(console, looked.plan if looked else plan, forecaster)
         if looked is not None:
-            print_at_most(console, looked.in_words, plan)
+            print_at_most(console, looked.in_words, plan, forecaster)
         return EXIT_OK
     if choices.mode == "report":
         return _report_all(console, line, choices, plan)
@@ -130,6 +132,18 @@ def _reproduce(line: CommandLine) -> int:
     finally:  # where the report cannot be written, the reasons are not lost
         unfinished = _print_unfinished(console, wanted, outcome)
     return unfinished
+
+
+def _forecaster(console: "Console", line: CommandLine, choices: Choices) -> "Forecaster":
+    from kdlsr.runs.executors import configure_executor
+    from kdlsr.runs.measuring import measure
+    from kdlsr.tables.forecast import Forecaster
+
+    def tell(text: str) -> None:
+        console.print(text, markup=False)
+
+    capacity = configure_executor(line.launch + line.runs).capacity
+    return Forecaster(capacity, tell, measure if choices.measure else None)
 
 
 def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan":

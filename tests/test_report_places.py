@@ -25,6 +25,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+PLAN = ("mode=plan", "measure=false")
+
+
 def ended(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     monkeypatch.setattr(sys, "argv", ["kdlsr.reproduce", *words])
     with pytest.raises(SystemExit) as stopped:
@@ -37,14 +40,14 @@ def test_two_tables_of_one_name_are_refused_before_anything_runs(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The second report overwrote the first."""
-    assert ended(monkeypatch, "table=[good.yaml,sub/good.yaml]", "mode=plan") == 2
+    assert ended(monkeypatch, "table=[good.yaml,sub/good.yaml]", *PLAN) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "are both called good" in line
     assert not (here / "outputs").exists()
-    assert ended(monkeypatch, "table=[good.yaml,./sub/../good.yaml]", "mode=plan") == 0
+    assert ended(monkeypatch, "table=[good.yaml,./sub/../good.yaml]", *PLAN) == 0
     with (here / "sub" / "good.yaml").open("a") as file:
         file.write("name: sub/good\n")
-    assert ended(monkeypatch, "table=[good.yaml,sub/good.yaml]", "mode=plan") == 0
+    assert ended(monkeypatch, "table=[good.yaml,sub/good.yaml]", *PLAN) == 0
 
 
 def test_a_later_command_overwrites_no_other_tables_report_either(

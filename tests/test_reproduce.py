@@ -185,7 +185,8 @@ def test_a_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "weak KD as_released" in ended.stdout
     assert "0 complete" in ended.stdout
-    assert not (folder / "outputs").exists()
+    assert "by steps measured here" in ended.stdout
+    assert [path.name for path in (folder / "outputs").iterdir()] == ["paces.json"]
 
 
 PENALTY = '''
@@ -265,7 +266,7 @@ def test_a_loss_of_two_files_stands_in_a_table_with_its_forms_and_controls(tmp_p
     runs = (folder / "outputs" / "runs").glob("digits-resnet8-penalty-*/metrics.jsonl")
     lines = [path.read_text().splitlines()[-1] for path in runs]
     assert {tuple(json.loads(line)["train"]) for line in lines} == {("total", "hard", "entropy")}
-    only = reproduce("methods=[penalty]", "forms=[halved]", "mode=plan")
+    only = reproduce("methods=[penalty]", "forms=[halved]", "mode=plan", "measure=false")
     assert "mine Penalty halved" in only.stdout
     assert "mine Penalty as_written" not in only.stdout
     table = (folder / "mine.yaml").read_text()

@@ -21,7 +21,7 @@ COMMANDS = {
     "train": ["kdlsr.train", "--help"],
     "cfg": ["kdlsr.train", "--cfg", "job", 'tracker.notes="é ± ü"', "tracker=wandb"],
     "info": ["kdlsr.train", "--info"],
-    "plan": ["kdlsr.reproduce", "mode=plan", "table=quickstart"],
+    "plan": ["kdlsr.reproduce", "mode=plan", "measure=false", "table=quickstart"],
     "list": ["kdlsr.reproduce", "mode=list"],
     "reproduce": ["kdlsr.reproduce", "--help"],
     "report": ["kdlsr.report", "--help"],

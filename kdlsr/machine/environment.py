@@ -17,7 +17,6 @@ def describe_environment(device: torch.device, precision: str, threads: int) -> 
 
     from kdlsr import __version__
 
-    processor = cpu_info("model name") or platform.processor() or platform.machine()
     return {
         "kdlsr": __version__,
         "git_commit": _git_commit(),
@@ -26,12 +25,19 @@ def describe_environment(device: torch.device, precision: str, threads: int) -> 
         "timm": version("timm"),
         "numpy": version("numpy"),
         "device_type": device.type,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
+        "device": device_name(device),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "precision": precision,
         "threads": threads,
         "host": platform.node(),
     }
+
+
+def device_name(device: torch.device) -> str:
+    """Returns what a GPU or the processor calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 @functools.cache

@@ -6,17 +6,15 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from kdlsr.config.compose import relative_to_here
-from kdlsr.tables.estimate import epochs_left, known_times, seconds_of_epoch
-from kdlsr.tables.launching import DONE, states
+from kdlsr.tables.forecast import Forecast, Forecaster, SecondsLeft
+from kdlsr.tables.launching import states
 from kdlsr.tables.plan import JobState, Plan, PlannedJob, PlannedTable
 
 States = Mapping[str, JobState]
-SecondsLeft = Mapping[str, float | None]
 
 
-def print_plan(console: Console, plan: Plan) -> None:
-    """Prints each layer's runs, a line for runs that differ in the seed only; starts nothing."""
+def print_plan(console: Console, plan: Plan, forecaster: Forecaster) -> None:
+    """Prints each layer's runs, a line for runs that differ in the seed only; starts none."""
     found = states(plan)
     for table in plan.tables:
         profile = table.request.profile
@@ -30,24 +28,28 @@ def print_plan(console: Console, plan: Plan) -> None:
             if cell.omitted is not None:
                 console.print(f"  omitted: {cell.key}: {cell.omitted}", markup=False)
     cells = _cells_of_runs(plan)
-    left = _seconds_left(plan, found)
+    expected = forecaster.of(plan, found)
     for number, layer in enumerate(plan.layers):
         title = f"layer {number + 1} of {len(plan.layers)}"
-        console.print(_layer(title, layer, cells, found, left))
-    console.print(_total(len(plan.jobs), left), markup=False)
+        console.print(_layer(title, layer, cells, found, expected.seconds))
+    console.print(_total(len(plan.jobs), expected), markup=False)
+    hours = _hours(plan, expected)
+    if hours is not None:
+        console.print(hours, markup=False)
 
 
-def print_at_most(console: Console, looks: str, plan: Plan) -> None:
+def print_at_most(console: Console, looks: str, plan: Plan, forecaster: Forecaster) -> None:
     """Prints what a plan whose seeds are added until decided costs at most.
 
     Args:
         console: to print on.
         looks: what is looked at next, in words.
         plan: of all seeds that there may be.
+        forecaster: tells how long that is.
     """
     console.print(f"the runs above are those of {looks}", markup=False)
-    left = _seconds_left(plan, states(plan))
-    console.print(f"at most: {_total(len(plan.jobs), left)}", markup=False)
+    expected = forecaster.of(plan, states(plan))
+    console.print(f"at most: {_total(len(plan.jobs), expected)}", markup=False)
 
 
 def _seeds(table: PlannedTable) -> str:
@@ -66,30 +68,32 @@ def _cells_of_runs(plan: Plan) -> dict[str, list[str]]:
     return {run_id: list(keys) for run_id, keys in cells.items()}
 
 
-def _seconds_left(plan: Plan, found: States) -> SecondsLeft:
-    """Returns how long each run that is not complete will take, by run_id; None: not known."""
-    times = known_times({relative_to_here(job.run.config.output_dir) for job in plan.jobs})
-    of_epoch: dict[str, float | None] = {}  # by cell_id: the seed makes no difference
-    left = {}
-    for job in plan.jobs:
-        run = job.run
-        if found[run.run_id] not in DONE:
-            if run.cell_id not in of_epoch:
-                of_epoch[run.cell_id] = seconds_of_epoch(times, run)
-            each = of_epoch[run.cell_id]
-            left[run.run_id] = None if each is None else epochs_left(job) * each
-    return left
-
-
-def _total(runs: int, left: SecondsLeft) -> str:
+def _total(runs: int, forecast: Forecast) -> str:
+    left = forecast.seconds
     known = [seconds for seconds in left.values() if seconds is not None]
     unknown = len(left) - len(known)
     text = f"{runs} runs: {runs - len(left)} complete, {len(left)} to run"
     if known:
         text += f", {_clock(sum(known))} one after the other"
+    if forecast.at_once is not None and (forecast.jobs or 1) > 1:
+        text += f", {_clock(forecast.at_once)} with {forecast.jobs} at once"
+    if forecast.measured:
+        text += f" ({forecast.measured} by steps measured here)"
     if unknown:
         text += f"; {unknown} of unknown length (nothing like them was run here yet)"
     return text
+
+
+def _hours(plan: Plan, forecast: Forecast) -> str | None:
+    """Returns what a table of the published size costs here; None: there is none to run."""
+    left = [s for s in forecast.seconds.values() if s is not None]
+    profiles = {table.request.profile.name for table in plan.tables}
+    if profiles != {"paper"} or not left:
+        return None
+    gpu = any(job.run.device.type == "cuda" for job in plan.jobs)
+    hours = sum(left) / 3600
+    shown = f"{hours:,.0f}" if hours >= 10 else f"{hours:.1f}"
+    return f"profile paper: {shown} {'GPU' if gpu else 'CPU'} hours here, one run at a time"
 
 
 def _layer(

@@ -25,6 +25,8 @@ class Choices:
         controls: whether each form's controls are run too.
         protocol: by which differences are judged; null: `best_val` where there is a
             validation split, else `last`.
+        measure: of `plan`: whether the steps of networks like which none was run here are
+            measured, for a minute at the most; what was measured is remembered.
         margin: a difference that is smaller does not matter, points of top-1.
     """
 
@@ -37,6 +39,7 @@ class Choices:
     methods: tuple[str, ...] | None = None
     controls: bool = True
     protocol: Literal["last", "best_test", "best_val"] | None = None
+    measure: bool = True
     margin: Annotated[float, AtLeast(0)] = 0.5
 
     def __post_init__(self) -> None:

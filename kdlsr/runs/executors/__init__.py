@@ -4,6 +4,14 @@ An executor knows nothing of what a job computes, and no job of which executor r
 """
 
 from kdlsr.runs.executors.choice import choose_executor, configure_executor
-from kdlsr.runs.executors.job import Crash, Executor, Job, JobFunction
+from kdlsr.runs.executors.job import Capacity, Crash, Executor, Job, JobFunction
 
-__all__ = ["Crash", "Executor", "Job", "JobFunction", "choose_executor", "configure_executor"]
+__all__ = [
+    "Capacity",
+    "Crash",
+    "Executor",
+    "Job",
+    "JobFunction",
+    "choose_executor",
+    "configure_executor",
+]

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from kdlsr.runs.executors.job import Crash, Job, JobFunction, reason_of_failure
+from kdlsr.runs.executors.job import Capacity, Crash, Job, JobFunction, reason_of_failure
 
 
 class InProcess:
     """Runs jobs here; each may use all cores."""
+
+    capacity = Capacity(jobs=1, cores=None)
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
         """Runs each job in turn; an interruption ends the first and is passed on."""

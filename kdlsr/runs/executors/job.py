@@ -62,8 +62,26 @@ class Crash:
         return f"{self.reason} ({self.job})"
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What an executor has for jobs.
+
+    Attributes:
+        jobs: how many run at once; those on one GPU share it, and count as one. None: that is a
+            cluster's to say.
+        cores: that each may use; None: all of this machine's.
+    """
+
+    jobs: int | None
+    cores: int | None
+
+
 class Executor(Protocol):
     """Runs jobs; one that fails does not stop the others."""
+
+    @property
+    def capacity(self) -> Capacity:
+        """What it has for jobs; nothing is started."""
 
     def close(self) -> None:
         """Ends what was kept for further jobs. An executor that is closed starts anew."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from kdlsr.config import AtLeast
 from kdlsr.config.entry import Terminated
-from kdlsr.runs.executors.job import Crash, Job, JobFunction, died, worker_of
+from kdlsr.runs.executors.job import Capacity, Crash, Job, JobFunction, died, worker_of
 
 POLL_S = 0.1
 Count = Annotated[int, AtLeast(0)]
@@ -67,6 +67,11 @@ class OnRay:
 
     def __init__(self, settings: RaySettings) -> None:
         self.settings = settings.ray
+
+    @property
+    def capacity(self) -> Capacity:
+        """As Ray has it."""
+        return Capacity(None, max(1, int(self.settings.remote.num_cpus)))
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
         """Waits for all jobs; ends Ray, and with it the workers, when it is interrupted."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 from kdlsr.config import AtLeast
-from kdlsr.runs.executors.job import Crash, Job, JobFunction, Worker, died, worker_of
+from kdlsr.runs.executors.job import Capacity, Crash, Job, JobFunction, Worker, died, worker_of
 
 if TYPE_CHECKING:
     import submitit
@@ -81,6 +81,11 @@ class SlurmArray:
 
     def __init__(self, settings: SlurmSettings) -> None:
         self.settings = settings
+
+    @property
+    def capacity(self) -> Capacity:
+        """As Slurm has it."""
+        return Capacity(None, self.settings.cpus_per_task)
 
     def run(self, function: JobFunction, jobs: Sequence[Job]) -> list[Crash]:
         """Submits the jobs and waits; cancels them when it is interrupted."""

@@ -21,7 +21,7 @@ from kdlsr.machine.cores import available_cores
 from kdlsr.machine.gpus import visible_gpus
 from kdlsr.machine.mps import Mps, NoMps, can_be_started
 from kdlsr.runs.executors.cards import Card, JobsPerGpu
-from kdlsr.runs.executors.job import Crash, Job, JobFunction, Worker, worker_of
+from kdlsr.runs.executors.job import Capacity, Crash, Job, JobFunction, Worker, worker_of
 from kdlsr.runs.executors.kept import END_S, KeptProcess, Report
 
 MINUTE_S = 60.0
@@ -92,6 +92,12 @@ class OnThisMachine:
         for process in self._processes:
             process.say_goodbye()
         self._wait_for_ends()
+
+    @property
+    def capacity(self) -> Capacity:
+        """As many jobs as there are places, or GPUs."""
+        jobs = sum(1 if card.gpus else card.limit for card in self.cards)
+        return Capacity(min(jobs, self._places), self.settings.cpus_per_task)
 
     @functools.cached_property
     def cards(self) -> list[Card]:
