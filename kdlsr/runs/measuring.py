@@ -63,8 +63,8 @@ def measure(run: Run, threads: int, seconds: float) -> Pace | None:
     sizes = [batch] if run.device.type == "cuda" else [max(2, batch // s) for s in SHARES]
     pace: Pace | None = None
     with computing(threads, run.config.deterministic):
-        begun = time.perf_counter()
         learner = _learner(run)
+        begun = time.perf_counter()  # the first optimiser of a process imports torch's compiler
         for size in sizes:
             steps = MOST_STEPS if pace is None and size == batch else 1
             if pace is not None:
