@@ -22,7 +22,8 @@ LAYERS: list[set[str]] = [
     {"training"},
     {"losses", "models", "data", "metrics", "tracking"},
     {"config"},
-    {"files", "machine"},
+    {"machine"},
+    {"files"},
 ]
 HEIGHT = {room: -depth for depth, layer in enumerate(LAYERS) for room in layer}
 # Files may name the two errors, which import nothing.

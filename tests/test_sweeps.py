@@ -35,7 +35,8 @@ def _overrides(*typed: str) -> list[str]:
         (["seed=0,1"], ["seed=0", "seed=1"]),
         (["seed=range(2)"], ["seed=0", "seed=1"]),
         (["seed=choice(3,1)"], ["seed=3", "seed=1"]),
-        (["model=glob(resnet*,exclude=resnet1*)"], ["model=resnet20", "model=resnet50", ""]),
+        (["model=glob(resnet*,exclude=[resnet1*,resnet3*])"],
+         ["model=resnet20", "model=resnet50", ""]),
         (["loss=ce,lsr", "seed=0,1"],
          ["loss=ce seed=0", "loss=ce seed=1", "loss=lsr seed=0", "loss=lsr seed=1"]),
         (["loss=lsr", "loss.alpha=0.1,0.2"], ["loss.alpha=0.1", "loss.alpha=0.2"]),
@@ -64,7 +65,7 @@ def test_a_sweep_is_its_product(typed: list[str], expected: list[str]) -> None:
         (["rows=[a]"], "rows must be a mapping"),
         (["rows={a: loss}"], "rows.a='loss' is not possible; expected a list of overrides"),
         (["rows={a: ['seed=1,2']}"], "rows.a: seed=1,2 is several values"),
-        (["loss=ce,kdd"], "loss=kdd: no such option; nearest: kd"),
+        (["loss=ce,kdd"], "loss=kdd: no such option; nearest: dkd, kd"),
         (["loss.tua=1,2"], "unknown key loss.tua"),
     ],
 )

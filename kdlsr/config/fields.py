@@ -127,6 +127,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     known = sorted(choices)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
+        letters = sorted(word)  # the same ones in another order are the likeliest slip
+        close.sort(key=lambda choice: sorted(choice) != letters)
         return "; nearest: " + ", ".join(close)
     if len(known) > KNOWN:
         return f"; none of the {len(known)} known ones is near"

@@ -5,7 +5,14 @@ bytes, names and checksums, not what a file is about, and imports neither torch 
 `kdlsr.files.download` is imported where it is used: what speaks HTTP is slow to load.
 """
 
-from kdlsr.files.folders import remove_abandoned, remove_files, remove_folder, whole_folder
+from kdlsr.files.folders import (
+    opened_log,
+    remove_abandoned,
+    remove_files,
+    remove_folder,
+    scratch_folder,
+    whole_folder,
+)
 from kdlsr.files.locks import locked
 from kdlsr.files.whole import (
     Guard,
@@ -26,9 +33,11 @@ __all__ = [
     "disk_refusals",
     "file_digest",
     "locked",
+    "opened_log",
     "remove_abandoned",
     "remove_files",
     "remove_folder",
+    "scratch_folder",
     "stream_digest",
     "whole_file",
     "whole_folder",

@@ -3,10 +3,12 @@
 import glob
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from kdlsr.files.whole import Guard, make_folder, sync_folder, temporary_name
 
@@ -42,6 +44,25 @@ def whole_folder(path: Path, *, sync: bool = True) -> Iterator[Path]:
             sync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def scratch_folder(purpose: str) -> Path:
+    """Makes an empty folder of this user's alone where the system keeps what need not last.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    return Path(tempfile.mkdtemp(prefix=f"kdlsr-{purpose}-"))
+
+
+def opened_log(path: Path) -> BinaryIO:
+    """Opens a file to which a process of its own writes on, line by line.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    make_folder(path.parent)
+    return path.open("ab")
 
 
 def remove_folder(path: Path) -> None:

@@ -11,10 +11,10 @@ import select
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kdlsr.files import opened_log, scratch_folder
 from kdlsr.machine.processes import start_python
 
 CONTROL = "nvidia-cuda-mps-control"
@@ -38,7 +38,7 @@ class Mps:
     """
 
     def __init__(self, gpus: Sequence[str]) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="kdlsr-mps-"))
+        self._folder = scratch_folder("mps")
         pipe = subprocess.PIPE
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
         self._keeper = start_python(
@@ -105,7 +105,7 @@ def _start(folder: Path) -> str | None:
         Path(os.environ[name]).mkdir()
     said = folder / "said"
     try:
-        with said.open("wb") as output:  # no pipe, which the daemon would hold open
+        with opened_log(said) as output:  # no pipe, which the daemon would hold open
             subprocess.run(
                 [CONTROL, "-d"],
                 stdin=subprocess.DEVNULL,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
 
+from kdlsr.files import opened_log
 from kdlsr.machine.processes import start_python
 from kdlsr.runs.executors.cards import Card, Memory
 from kdlsr.runs.executors.job import Job, Worker
@@ -69,7 +70,7 @@ class KeptProcess:
         self.connection, theirs = Pipe()
         visible = {"CUDA_VISIBLE_DEVICES": ",".join(card.gpus)}  # before torch is imported
         number = theirs.fileno()
-        with log.open("ab") as output:
+        with opened_log(log) as output:
             self._process = start_python(
                 "kdlsr.runs.executors.kept_process",
                 [str(number)],
