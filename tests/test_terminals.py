@@ -22,7 +22,7 @@ COMMANDS = {
     "cfg": ["kdlsr.train", "--cfg", "job", 'tracker.notes="é ± ü"', "tracker=wandb"],
     "info": ["kdlsr.train", "--info"],
     "plan": ["kdlsr.reproduce", "mode=plan", "measure=false", "table=quickstart"],
-    "list": ["kdlsr.reproduce", "mode=list"],
+    "list": ["kdlsr.reproduce", "mode=list", "table=yuan2020/figure3"],
     "reproduce": ["kdlsr.reproduce", "--help"],
     "report": ["kdlsr.report", "--help"],
     "why": ["kdlsr.why", "--help"],
