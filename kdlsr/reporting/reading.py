@@ -85,7 +85,7 @@ def describe_data(config: Mapping[str, Any]) -> str:
         config: of a run, resolved.
     """
     dataset = config["dataset"]
-    subset = f", {dataset['subset']:,} training images" if dataset["subset"] else ""
+    subset = f", {dataset['subset']:,} training samples" if dataset["subset"] else ""
     held_out = dataset["val_fraction"]
     split = f", {100 * held_out:g} % held out for validation" if held_out else ""
     return f"{dataset['name']}{subset}{split}, {config['schedule']['epochs']} epochs"

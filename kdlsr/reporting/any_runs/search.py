@@ -141,7 +141,7 @@ def _full_command(cell: RunsOfCell, into: Sequence[str]) -> str:
         length = "With the search's own schedule (schedule= sets the full one)"
     else:
         length = f"For the full schedule ({schedule})"
-    return f"{length}, on all training images: {shown}"
+    return f"{length}, on all training samples: {shown}"
 
 
 def _full_schedule(command: Overrides, pinned: Overrides) -> str | None:
