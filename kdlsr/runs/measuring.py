@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from kdlsr.config.inputs import ImageSpec, SpectrogramSpec, TextSpec
 from kdlsr.data import Content, Images, Texts
@@ -17,13 +16,12 @@ from kdlsr.data.normalisation import Normalisation
 from kdlsr.data.recipe import read_recipe
 from kdlsr.data.spectrograms import Spectrograms
 from kdlsr.data.stream import EvalStream, TrainStream
-from kdlsr.losses import build_loss
+from kdlsr.losses import Loss, build_loss
 from kdlsr.machine.device import computing
+from kdlsr.runs.learning import build_learner
 from kdlsr.runs.plan import Run
-from kdlsr.training.compiling import compile_model
 from kdlsr.training.fit import predict, train_epoch
 from kdlsr.training.learner import Learner
-from kdlsr.training.optimisation import build_optimizer
 from kdlsr.training.record import EpochRecord
 from kdlsr.training.steps import TrainingSteps
 from kdlsr.training.task import Task
@@ -63,7 +61,7 @@ def measure(run: Run, threads: int, seconds: float) -> Pace | None:
     sizes = [batch] if run.device.type == "cuda" else [max(2, batch // s) for s in SHARES]
     pace: Pace | None = None
     with computing(threads, run.config.deterministic):
-        learner = _learner(run)
+        learner = build_learner(run, _cross_entropy(run), 0, seed=0)
         begun = time.perf_counter()  # the first optimiser of a process imports torch's compiler
         for size in sizes:
             steps = MOST_STEPS if pace is None and size == batch else 1
@@ -87,22 +85,6 @@ class _Unobserved:
     def epoch(self, record: EpochRecord) -> None: ...
 
 
-def _learner(run: Run) -> Learner:
-    torch.manual_seed(0)
-    model = run.build_model().to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if run.config.compile:
-        compile_model(model, run.device)
-    return Learner(
-        model=model,
-        optimizer=build_optimizer(model, run.optimisation, run.config.schedule),
-        schedule=run.config.schedule,
-        precision=run.precision,
-        device=run.device,
-        compiled=run.config.compile,
-        capture=run.captures,
-    )
-
-
 def _timed(run: Run, learner: Learner, batch: int, steps: int) -> Pace | None:
     """Times the second of two epochs, of so many steps, and an evaluation."""
     content = _made(run, batch * steps)
@@ -117,7 +99,7 @@ def _timed(run: Run, learner: Learner, batch: int, steps: int) -> Pace | None:
         train=TrainStream(samples, rows, 0, batch),
         test=EvalStream(samples, rows),
         validation=None,
-        loss=build_loss("ce", {}, run.facts.num_classes),
+        loss=_cross_entropy(run),
         teacher=None,
         init_seed=0,
     )
@@ -128,6 +110,10 @@ def _timed(run: Run, learner: Learner, batch: int, steps: int) -> Pace | None:
     trained = _seconds(lambda: train_epoch(taken, 1, _Unobserved()))
     answered = _seconds(lambda: predict(learner, task.test).cpu())
     return Pace(step=trained / steps, answer=answered / len(rows))
+
+
+def _cross_entropy(run: Run) -> Loss:
+    return build_loss("ce", {}, run.facts.num_classes)
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -5,7 +5,7 @@ trained how far, and where teachers come from, is `execute`'s.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -19,6 +19,7 @@ from kdlsr.models import library_versions
 from kdlsr.progress import RunWatch, WatchedRun, watching
 from kdlsr.runs.features import KeptFeatures
 from kdlsr.runs.folder import RunFolder
+from kdlsr.runs.learning import build_learner
 from kdlsr.runs.plan import Run, resolved_config
 from kdlsr.runs.result import PROTOCOLS, AtEpoch, RunResult, TeacherFigures
 from kdlsr.runs.saving import Saving
@@ -32,12 +33,9 @@ from kdlsr.training.checkpoint import (
     checkpoint_path,
     read_checkpoint,
 )
-from kdlsr.training.compiling import compile_model
 from kdlsr.training.features import penultimate_features
 from kdlsr.training.fit import Predictions, fit, metrics_on, on_views, predict, predictions
 from kdlsr.training.learner import Learner
-from kdlsr.training.optimisation import build_optimizer
-from kdlsr.training.past import Past
 from kdlsr.training.record import EpochRecord, best_epoch
 from kdlsr.training.task import Task
 
@@ -129,31 +127,22 @@ class TrainingSession:
 
     def _build(self) -> Learner:
         """Returns the network with its first weights, and what trains it."""
-        run = self._run
-        torch.manual_seed(run.config.init_seed)
-        model = run.build_model().to(run.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if run.config.start == "teacher":
-            assert self._teaching is not None
-            assert self._teaching.network is not None
-            model.load_state_dict(self._teaching.network().model.state_dict())
-        if run.config.compile:
-            compile_model(model, run.device, captured=run.captures)
-        schedule = run.config.schedule
-        loss_state = run.loss.state(len(self._streams.train.samples.labels)).to(run.device)
-        return Learner(
-            model=model,
-            optimizer=build_optimizer(
-                model, run.optimisation, schedule, loss_state, decays_state=run.loss.decays_state
-            ),
-            schedule=schedule,
-            precision=run.precision,
-            device=run.device,
-            loss_state=loss_state,
-            compiled=run.config.compile,
-            capture=run.captures,
-            tell=self._session.watcher.message,
-            past=self._teaching.past if self._teaching else Past(),
+        run, teaching = self._run, self._teaching
+        return build_learner(
+            run,
+            run.loss,
+            len(self._streams.train.samples.labels),
+            run.config.init_seed,
+            self._teachers_weights if run.config.start == "teacher" else None,
+            teaching.past if teaching else None,
+            self._session.watcher.message,
         )
+
+    def _teachers_weights(self) -> Mapping[str, Tensor]:
+        assert self._teaching is not None
+        assert self._teaching.network is not None
+        weights: Mapping[str, Tensor] = self._teaching.network().model.state_dict()
+        return weights
 
     def _go_on(self) -> None:
         """Goes on from the newest whole checkpoint of this run, if there is one."""
