@@ -60,7 +60,7 @@ def test_help_names_the_options_of_every_group(train: Command) -> None:
     [
         (["loss=tfkd_rge"], "loss=tfkd_rge: no such option; nearest: tfkd_reg"),
         (["model=resnet19"], "model=resnet19: no such option; nearest: resnet1"),
-        (["teacher=resnet81"], "teacher=resnet81: no such option; nearest: resnet8"),
+        (["teacher=resnet81"], "teacher=resnet81: no such option; nearest: resnet18, resnet8"),
         (["modle=resnet18"], "unknown key modle; nearest: model"),
         (["loss=kd", "loss.tua=3"], "unknown key loss.tua; nearest: loss.tau"),
         (["loss=kd", "teacher=self", "+loss.tua=3"], "unknown key loss.tua; nearest: tau"),
