@@ -5,8 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from kdlsr.config.inputs import ImageSpec
-from kdlsr.models import build_model
+from kdlsr.machine.device import multiplies_bf16_matrices
+from kdlsr.models import build_model, layers
 from kdlsr.models.layers import StridedDepthwise, conv
+from kdlsr.models.side_by_side import SideBySide, SideBySideConvolution, apart, in_a_row
 
 CHANNELS = 8
 
@@ -72,3 +74,68 @@ def test_the_networks_with_strided_depthwise_convolutions_use_it(name: str, stri
     ]
     assert len(of_torch) == strided
     assert all(isinstance(m, StridedDepthwise) for m in of_torch)
+
+
+@pytest.mark.parametrize(("has_amx", "laid_in_a_row"), [(True, 11), (False, 0)])
+def test_wide_convolutions_lay_maps_side_by_side_where_the_cpu_has_amx(
+    monkeypatch: pytest.MonkeyPatch, has_amx: bool, laid_in_a_row: int
+) -> None:
+    monkeypatch.setattr(layers, "multiplies_bf16_matrices", lambda: has_amx)
+    with torch.device("meta"):
+        model = build_model("resnet18", {}, spec=ImageSpec(32, 32, 3), num_classes=10)
+    assert sum(isinstance(m, SideBySide) for m in model.modules()) == laid_in_a_row
+
+
+def test_maps_side_by_side_have_zeros_between_them_and_come_apart_again() -> None:
+    maps = torch.randn(3, 2, 4, 5)
+    row = in_a_row(maps)
+    assert row.shape == (1, 2, 4, 18)
+    assert torch.equal(row[0, :, :, 6:11], maps[1])
+    assert not row[0, :, :, 5::6].any()
+    assert torch.equal(apart(row, 3), maps)
+
+
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [((4, 4), 1), ((1, 1), 1), ((2, 3), 1), ((8, 8), 1), ((8, 8), 2), ((5, 4), 2)],
+)
+def test_a_convolution_of_maps_side_by_side_and_its_gradients_are_torchs(
+    size: tuple[int, int], stride: int
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(5, 6, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(7, 6, 3, 3, dtype=torch.float64, requires_grad=True)
+    ours = SideBySideConvolution.apply(x, weight, stride)
+    theirs = nn.functional.conv2d(x, weight, stride=stride, padding=1)
+    upstream = torch.randn_like(theirs)
+    pairs = [
+        (ours, theirs),
+        *zip(
+            torch.autograd.grad(ours, (x, weight), upstream),
+            torch.autograd.grad(theirs, (x, weight), upstream),
+            strict=True,
+        ),
+    ]
+    for a, b in pairs:
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.skipif(not multiplies_bf16_matrices(), reason="a CPU without AMX")
+@pytest.mark.parametrize(("count", "size"), [(32, 4), (7, 4), (20, 2), (1, 4), (9, 8)])
+def test_with_amx_maps_side_by_side_move_only_roundings_of_the_weights_gradient(
+    count: int, size: int
+) -> None:
+    torch.manual_seed(0)
+    ours = conv(256, 320, 3).to(memory_format=torch.channels_last)
+    assert isinstance(ours, SideBySide)
+    theirs = nn.Conv2d(256, 320, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
+    theirs.load_state_dict(ours.state_dict())
+    x, upstream = (
+        torch.randn(count, channels, size, size).bfloat16().to(memory_format=torch.channels_last)
+        for channels in (256, 320)
+    )
+    *mine, weight = _step(ours, x, upstream)
+    *others, of_torch = _step(theirs, x, upstream)
+    assert all(torch.equal(a, b) for a, b in zip(mine, others, strict=True))
+    assert (weight == of_torch).float().mean() > 0.99
+    torch.testing.assert_close(weight, of_torch, rtol=2**-7, atol=1e-2)

@@ -118,18 +118,18 @@ def test_a_run_id_is_readable_short_and_safe() -> None:
 @pytest.mark.parametrize(
     ("overrides", "run_id"),
     [
-        ([], "digits-resnet8-ce-s0-6951dde09e"),
+        ([], "digits-resnet8-ce-s0-dcb32d2677"),
         (
             ["schedule=imagenet90", "dataset=cifar10", "model=plain_cnn"],
-            "cifar10-plain_cnn-ce-s0-87242bf6e5",
+            "cifar10-plain_cnn-ce-s0-4ac39bddc9",
         ),
         (
             ["schedule=tiny200", "schedule.optimizer=lamb", "schedule.lr=0.01"],
-            "digits-resnet8-ce-s0-39e863ea01",
+            "digits-resnet8-ce-s0-23de01cf51",
         ),
         (
             ["schedule=short10", "loss=kd", "teacher=resnet20"],
-            "digits-resnet8-kd-from-resnet20-s0-b5a6e6f159",
+            "digits-resnet8-kd-from-resnet20-s0-f621db0dcb",
         ),
     ],
 )

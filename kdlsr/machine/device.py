@@ -63,6 +63,11 @@ def _has_native_bf16(device: torch.device, flags: frozenset[str]) -> bool:
     return not flags.isdisjoint(cpu_info("flags", "features").split())
 
 
+def multiplies_bf16_matrices() -> bool:
+    """Says whether the processor has AMX for bf16."""
+    return _has_native_bf16(torch.device("cpu"), BF16_MATRICES)
+
+
 @contextmanager
 def computing(threads: int, deterministic: bool) -> Iterator[None]:
     """Sets threads and determinism for the duration of one run, and puts them back."""

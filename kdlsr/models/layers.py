@@ -7,13 +7,20 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from kdlsr.machine.device import multiplies_bf16_matrices
+from kdlsr.models.side_by_side import LEAST_CHANNELS, SideBySide
+
 
 def conv(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, bias: bool = False
 ) -> nn.Conv2d:
     """Returns a convolution that keeps the size of the map, up to its stride (odd kernels)."""
-    shrinks_depthwise = stride > 1 and groups == inputs == outputs
-    layer = StridedDepthwise if shrinks_depthwise else nn.Conv2d
+    layer: type[nn.Conv2d] = nn.Conv2d
+    if stride > 1 and groups == inputs == outputs:
+        layer = StridedDepthwise
+    plain = (kernel, groups, bias) == (3, 1, False) and stride in (1, 2)
+    if plain and inputs >= LEAST_CHANNELS and multiplies_bf16_matrices():
+        layer = SideBySide
     return layer(
         inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=bias
     )

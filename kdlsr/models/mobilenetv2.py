@@ -7,7 +7,8 @@ and 64 channels only; the bottleneck with expansion 1 keeps its first 1x1; every
 has a bias; the classifier is a 1x1 convolution and there is no dropout. PyTorch's default
 initialisation.
 
-ReLU6 is not in place: autograd needs what goes into it, and would copy that first.
+ReLU6 is not in place: autograd needs what goes into it, and would copy that first. The average is a
+pooling over the whole map, whose gradient is channels_last as the map is; a mean's is not.
 """
 
 from torch import Tensor, nn
@@ -76,7 +77,8 @@ class MobileNetV2(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(self.features(x), 1)
+        features = self.features(x)
+        pooled = F.avg_pool2d(features, features.shape[-2:])
         out: Tensor = self.classifier(pooled).flatten(1)
         return out
 

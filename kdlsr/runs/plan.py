@@ -42,7 +42,7 @@ from kdlsr.training.optimisation import Optimisation, resolve_optimisation, sche
 
 # Raised whenever a change of code changes results: runs made before it are not mixed with
 # runs made after it.
-NUMERICS = 3
+NUMERICS = 4
 
 
 @dataclass(frozen=True)
