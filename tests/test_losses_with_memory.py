@@ -152,6 +152,16 @@ def test_ols_begins_with_half_of_cross_entropy_and_goes_on_with_means_of_what_wa
         assert not state.counts.any()
 
 
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_ols_begun_with_label_smoothing_is_its_control_in_the_first_epoch(share: float) -> None:
+    z, y, _ = _batch(7)
+    loss = build_loss("ols", {"share": share, "start": "smoothed", "scale": 3}, 7)
+    (control,) = loss.controls()
+    smoothing = build_loss(control.loss, control.options, 7)(step_of(z, y))
+    online = loss(step_of(z, y, state=loss.state(len(y)).double()))
+    assert float(online["total"]) == pytest.approx(float(smoothing["total"]), rel=1e-7)
+
+
 def test_ols_counts_an_epoch_alike_in_whatever_batches() -> None:
     z, y, _ = _batch(7, samples=40)
     labels = []
@@ -220,7 +230,7 @@ def test_cs_kd_without_weight_is_cross_entropy_and_asks_for_its_partner() -> Non
 
 
 CONTROLS = {
-    "ols": ["OLS begun with LSR"],
+    "ols": ["LSR 0.05"],
     "ps_kd": ["LSR growing 0 to 0.8"],
     "ls_plus_plus": ["CE x 0.5", "LSR 0.1 x 0.5"],
     "cs_kd": ["CE, second forward pass"],

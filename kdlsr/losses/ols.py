@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kdlsr.losses.base import Control, Loss, Weight, losses
+from kdlsr.losses.base import Control, Loss, Weight, losses, rounded
 from kdlsr.losses.divergence import (
     cross_entropies,
     cross_entropy,
@@ -88,7 +88,7 @@ class OnlineLabelSmoothing(Loss):
 
     OLS of Zhang et al., IEEE TIP 2021: S_c is the mean output for the training samples of class
     c that were classified correctly, in training mode, with the views of that epoch; share 0.5.
-    Two are in print, and each is the other's control:
+    Two are in print:
 
     `start=zero`, the authors' code (zhangchbin/OnlineLabelSmoothing 7eaf70c): S is 0 in the
     first epoch, in which the loss is 0.5 H(q, p), a change of scale; a class that was never
@@ -100,6 +100,9 @@ class OnlineLabelSmoothing(Loss):
 
     What the paper writes of its first epoch is not known to us. S, the sums and the counts are
     the run's: in its checkpoint, 2 K^2 + K numbers.
+
+    Its control is the label smoothing that `start=smoothed` is in its first epoch and would stay
+    if S were not learned: `as_released` LSR with alpha (1 - share) 0.1.
 
     Attributes:
         share: of the labels, in [0, 1].
@@ -115,9 +118,9 @@ class OnlineLabelSmoothing(Loss):
         return self.scale  # of all but the first epoch
 
     def controls(self) -> tuple[Control, ...]:
-        other, name = ("smoothed", "LSR") if self.start == "zero" else ("zero", "nothing")
-        options = {"share": self.share, "start": other, "scale": self.scale}
-        return (Control(f"OLS begun with {name}", "ols", options),)
+        alpha = rounded((1 - self.share) * SMOOTHED)
+        options = {"alpha": alpha, "form": "as_released", "scale": self.scale}
+        return (Control(f"LSR {alpha:.3g}", "lsr", options),)
 
     def state(self, num_samples: int) -> ClassLabels:  # noqa: ARG002
         if self.start == "zero":
