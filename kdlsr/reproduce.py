@@ -115,6 +115,7 @@ def _reproduce(line: CommandLine) -> int:
         raise UserError("table is missing: table=quickstart, say; mode=list prints what there is")
     tables = find_tables(choices.table)
     plan = _plan(line, choices, tables)
+    _check_protocol(choices, plan)
     if choices.mode == "plan":
         from kdlsr.reporting.plan import print_at_most, print_plan
 
@@ -164,6 +165,19 @@ def _plan(line: CommandLine, choices: Choices, tables: Sequence[Table]) -> "Plan
         choices.teacher_seeds,
     )
     return plan_tables(tables, request)
+
+
+def _check_protocol(choices: Choices, plan: "Plan") -> None:
+    """Refuses to judge by a validation split that a table's runs do not have."""
+    if choices.protocol != "best_val":
+        return
+    for table in plan.tables:
+        data = [run.config.dataset for cell in table.cells for run in cell.runs]
+        if data and not any(each.val_fraction for each in data):
+            raise UserError(
+                f"protocol=best_val: the runs of {table.table.name} have no validation split; "
+                "dataset.val_fraction=0.1 makes one"
+            )
 
 
 def _looked(choices: Choices, plan: "Plan", tried: Set[str] | None = None) -> "LookedPlan | None":

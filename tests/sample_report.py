@@ -175,6 +175,7 @@ def build_report(drafts: tuple[Draft, ...]) -> Report:
         cells=tuple(_cell(draft, cell, found) for draft, cell in zip(drafts, cells, strict=True)),
         how_decided=how_decided(found, LEVEL),
         margin=MARGIN,
+        level=LEVEL,
         source=f"Nobody et al. 1999, {SPECIAL}",
         shows="whether renderings keep what a report says",
         caveats=(

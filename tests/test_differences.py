@@ -95,6 +95,28 @@ def test_a_gain_whose_control_has_no_runs_is_undecided() -> None:
     assert claim.seeds_needed is None
 
 
+@pytest.mark.parametrize(("lift", "takes_controls"), [(0.9, True), (0.2, False)])
+def test_a_claim_that_may_be_a_gain_takes_the_seeds_that_its_control_takes_too(
+    lift: float, takes_controls: bool
+) -> None:
+    values = {
+        WEAK: (97.0, 97.4, 97.7),
+        BETTER: (96.8 + lift, 97.4 + lift, 97.9 + lift),
+        SCALE: (96.8 + lift, 97.05 + lift, 97.35 + lift),
+    }
+    cells = {d.key: placed(replace(d, values=values.get(d.key, d.values))) for d in DRAFTS}
+    found = found_of(*(cells[key] for key in values), margin=0.5)
+    claim = claim_of(cells[BETTER], found)
+    to_baseline = found.compare(cells[BETTER], WEAK, "claims")
+    to_control = found.compare(cells[BETTER], SCALE, "controls")
+    needed = [c.decision.seeds_needed for c in (to_baseline, to_control) if c and c.decision]
+    assert claim is not None
+    assert claim.verdict == "undecided"
+    assert None not in needed
+    assert needed[1] > needed[0]  # type: ignore[operator]
+    assert claim.seeds_needed == needed[takes_controls]
+
+
 def test_a_row_claims_the_papers_gain_with_the_weaker_grade() -> None:
     (table,) = find_tables("yuan2020/claims")
     setting = read_setting(table.setting)

@@ -160,7 +160,7 @@ def test_a_cell_without_runs_shows_why(language: str) -> None:
     escape = escape_latex if language == "LaTeX" else str
     assert escape(f"failed: {FAILURE}") in shown
     assert escape(f"omitted: {OMITTED}") in shown
-    assert "not run: its teacher failed" in shown
+    assert "not run: its teacher failed or is not there yet" in shown
     assert "not started" in shown
 
 
@@ -433,7 +433,7 @@ def test_json_holds_every_figure_and_comes_back_as_it_was() -> None:
     assert cells[FAILED]["runs"][0]["error"] == FAILURE
     assert cells[OMITTED_CELL]["runs"] == []
     assert {cells[NOT_RUN]["why"], cells[NOT_STARTED]["why"]} == {
-        "not run: its teacher failed",
+        "not run: its teacher failed or is not there yet",
         "not started",
     }
 

@@ -111,6 +111,23 @@ def test_a_look_waits_for_what_is_not_there_and_for_what_failed_until_it_was_tri
     assert tried == look_at_plan(plan, None, RULE)
 
 
+def test_what_could_not_be_compared_is_not_decided(plan: Plan) -> None:
+    _complete(_jobs(plan))
+    (table,) = plan.tables
+    pairs = sum(1 + len(cell.control_keys) for cell in table.cells if cell.kind == "method")
+    after = look_at_plan(plan, "best_val", RULE)  # there is no split for validation
+    assert after.in_words == f"mine: {pairs} comparisons could not be made"
+
+
+def test_a_protocol_that_no_run_has_is_refused_before_any_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert _reproduce(monkeypatch, "protocol=best_val", *AUTO) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "protocol=best_val: the runs of mine have no validation split" in line
+    assert not (folder / "outputs" / "runs").exists()
+
+
 def _reproduce(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> int:
     monkeypatch.setattr(sys, "argv", ["reproduce", "table=mine.yaml", *overrides])
     with pytest.raises(SystemExit) as ended:

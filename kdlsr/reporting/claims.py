@@ -12,7 +12,6 @@ from typing import Any
 from kdlsr.reporting.comparison import Claim, Comparison
 from kdlsr.reporting.deciding import MOST_SEEDS, ClaimVerdict, Verdict, claim_verdict
 from kdlsr.reporting.differences import Differences, state_of
-from kdlsr.reporting.statistics import LEVEL
 from kdlsr.reporting.summary import Cell, CellSummary, Report
 
 SCHEMA = 1
@@ -50,13 +49,14 @@ def _judged(cell: Cell, found: Differences) -> Judged:
     verdicts = {k: _towards(cell, k, held, found) for k, held in controls.items()}
     verdict = claim_verdict(towards, list(verdicts.values()))
     whys = [_why(towards, "its baseline", baseline)]
+    may_gain = towards == "better" or _may_be_better(towards, baseline, found.margin)
     open_ones = [baseline] if towards == "undecided" else []
     for key, held in controls.items():
         if held is None and verdicts[key] == "undecided":
             whys.append(f"not compared with {found.why_not(cell, key)}")
         elif towards == "better":
             whys.append(_why(verdicts[key], found.cells[key].name, held))
-        if towards == "better" and verdicts[key] == "undecided":
+        if may_gain and verdicts[key] == "undecided":
             open_ones.append(held)
     return verdict, "; ".join(whys), _seeds(open_ones) if verdict == "undecided" else None
 
@@ -65,6 +65,11 @@ def _towards(cell: Cell, other: str, held: Comparison | None, found: Differences
     if held is None or held.decision is None:
         return "equivalent" if found.are_same(cell, other) else "undecided"
     return held.decision.verdict
+
+
+def _may_be_better(verdict: Verdict, held: Comparison | None, margin: float) -> bool:
+    """Whether more seeds, as things stand, make it better: then its controls decide the claim."""
+    return verdict == "undecided" and held is not None and held.moderated.mean > margin
 
 
 def _why(verdict: Verdict, name: str, held: Comparison | None) -> str:
@@ -91,7 +96,7 @@ def render_claims(report: Report) -> str:
         "data": report.data,
         "protocol": report.protocol,
         "margin": report.margin,
-        "level": LEVEL,
+        "level": report.level,
         "how_decided": report.how_decided,
         "claims": [_claim(report, cell) for cell in report.claims],
     }

@@ -143,6 +143,8 @@ class Differences:
         if self._runs[cell.key] == self._runs[other]:
             return f"{against.name}: the very same runs"
         lacking = against if state_of(cell) == "complete" else cell
+        if state_of(lacking) == "complete":
+            return f"{against.name}: no figure at {self.protocol}"
         return f"{against.name}: {state_of(lacking)}"
 
 

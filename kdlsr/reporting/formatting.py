@@ -94,7 +94,7 @@ def _why_missing(cell: CellSummary) -> str:
         errors = [run.error for run in cell.runs if run.state == "failed"]
         return f"failed: {one_line(errors[0] or 'no reason recorded')}"
     if "not run" in states:
-        return "not run: its teacher failed"
+        return "not run: its teacher failed or is not there yet"
     return "incomplete: interrupted" if "incomplete" in states else "not started"
 
 

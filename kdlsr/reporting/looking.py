@@ -100,6 +100,11 @@ class Looked(Generic[Name]):
         n = self.rule.looks[self.looks]
         return {name: n if name in more else had for name, had in self.seeds.items()}
 
+    @property
+    def unmade(self) -> int:
+        """How many comparisons no look could make: runs failed, or have no such figure."""
+        return sum(seen is None for pairs in self.families.values() for seen in pairs.values())
+
     def seen(self, family: str, pair: Pair[Name]) -> Seen | None:
         """Returns a comparison as the last look at it found it."""
         return self.families[family].get(pair)

@@ -64,6 +64,7 @@ class Summary:
     cells: tuple[CellSummary, ...]
     caveats: tuple[str, ...]
     margin: float
+    level: float
     how_decided: str
 
 
@@ -99,6 +100,7 @@ def summarise(
         ),
         caveats=tuple(_caveats(cells, found, is_published_size=is_published_size)),
         margin=margin,
+        level=LEVEL if looked is None else looked.rule.level_of_look,
         how_decided=how_decided(found, LEVEL) if looked is None else how_looked(found, looked),
     )
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from kdlsr.reporting.comparison import Claim, Comparison
 from kdlsr.reporting.deciding import MARGIN
-from kdlsr.reporting.statistics import Compatibility, Estimate
+from kdlsr.reporting.statistics import LEVEL, Compatibility, Estimate
 from kdlsr.reporting.study import Study
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.confidence import RunConfidence
@@ -223,6 +223,7 @@ class Report:
         search: the grid, in a report on a search.
         studies: what else the table asks for, a section each.
         margin: a difference that is smaller does not matter, points.
+        level: below which a corrected p decides; with looks, each one's share of it.
         how_decided: how the verdicts came about; empty where nothing is tested.
     """
 
@@ -245,6 +246,7 @@ class Report:
     search: Search | None = None
     studies: tuple[Study, ...] = ()
     margin: float = MARGIN
+    level: float = LEVEL
     how_decided: str = ""
 
     @property

@@ -38,8 +38,10 @@ def _in_words(table: Looked[str]) -> str:
     looks = table.rule.looks
     if table.wanted is not None:
         return f"look {table.looks + 1} of {len(looks)}, n = {looks[table.looks]}"
-    left = len(table.open)
-    return f"{left} comparisons undecided at n = {looks[-1]}" if left else "all is decided"
+    left, unmade = len(table.open), table.unmade
+    said = [f"{left} comparisons undecided at n = {looks[-1]}"] if left else []
+    said += [f"{unmade} comparisons could not be made"] if unmade else []
+    return ", ".join(said) or "all is decided"
 
 
 def look_at_plan(

@@ -4,6 +4,8 @@ Only bytes and names of files here: what a file holds is for `weight_files`. Not
 to the disk.
 """
 
+import gzip
+import lzma
 import posixpath
 import tarfile
 import zlib
@@ -17,6 +19,7 @@ from kdlsr.config import UserError, nearest
 
 OpenFile: TypeAlias = BufferedReader | BytesIO
 
+DAMAGED = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 LISTED = 3  # how many files of an archive a message lists
 
 
@@ -85,7 +88,7 @@ def _opened_archive(file: OpenFile, source: str) -> Iterator[tarfile.TarFile]:
     try:
         with tarfile.open(fileobj=file) as tar:
             yield tar
-    except (tarfile.TarError, EOFError, zlib.error, KeyError) as error:  # of a link to nothing
+    except (*DAMAGED, KeyError) as error:  # of a link to nothing
         raise UserError(f"{source}: the archive is truncated or altered") from error
 
 
