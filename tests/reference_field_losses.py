@@ -92,6 +92,13 @@ def wttm(z: Array, y: Labels, zt: Array, weight: float, gamma: float) -> float:
     return ce(z, y) + weight * mean(of_sample(zn, tn) for zn, tn in zip(z, zt, strict=True))
 
 
+def wttm_at_mean(z: Array, y: Labels, zt: Array, weight: float, gamma: float) -> float:
+    powers = [softmax(tn) ** gamma for tn in zt]
+    scale = mean(float(p.sum()) for p in powers)
+    pairs = zip(z, powers, strict=True)
+    return ce(z, y) + weight * scale * mean(kl(p / p.sum(), softmax(zn)) for zn, p in pairs)
+
+
 # --- with a state, which is given as it stands ----------------------------------------------
 
 

@@ -63,7 +63,8 @@ CASES = [
           tau=1, warmup_epochs=0),
     _case("dist", part(r.dist, weight=2 * 16, tau=4)),
     _case("dist", part(r.dist, weight=2, tau=4), form="as_written"),
-    _case("wttm", part(r.wttm, weight=45, gamma=0.1)),
+    _case("wttm", part(r.wttm, weight=4, gamma=0.2)),
+    _case("wttm", part(r.wttm_at_mean, weight=4, gamma=0.2), weighing="mean"),
     _case("wttm", part(r.wttm, weight=2, gamma=0.6), weight=2, gamma=0.6),
 ]  # fmt: skip
 every_case = pytest.mark.parametrize(
@@ -257,6 +258,20 @@ def test_wttm_with_exponent_1_is_kd_at_temperature_1() -> None:
     torch.testing.assert_close(found, _gradient(kd, z, y, zt), rtol=1e-10, atol=1e-14)
 
 
+def test_wttm_and_its_control_have_one_scale_and_differ_by_the_weighing_of_samples_alone() -> None:
+    z, y, zt = _batch(7)
+    loss = build_loss("wttm", {}, 7)
+    (control,) = loss.controls()
+    matched = build_loss(control.loss, control.options, 7)
+    alike = zt[:1].expand_as(zt)  # a teacher that is as unsure of each
+    torch.testing.assert_close(_gradient(loss, z, y, alike), _gradient(matched, z, y, alike))
+    powers = torch.softmax(zt, dim=1).pow(0.2).sum(dim=1)
+    terms = matched(step_of(z, y, zt))
+    total = float(terms["hard"] + 4 * powers.mean() * terms["soft"])
+    assert float(terms["total"]) == pytest.approx(total)
+    assert not torch.allclose(_gradient(loss, z, y, zt), _gradient(matched, z, y, zt))
+
+
 def test_dist_of_a_student_like_its_teacher_is_cross_entropy() -> None:
     z, y, _ = _batch(7)
     terms = build_loss("dist", {}, 7)(step_of(z, y, z.clone()))
@@ -291,10 +306,10 @@ def _controls(method: str, form: str = "as_released", **options: float) -> list[
 CONTROLS = {
     "maxsup": ["LSR growing 0.1 to 0.2"],
     "nkd": ["CE x 3.5", "KD 1 + 1.5, tau 1"],
-    "dkd": ["KD 1 + 1, tau 4, 20 epochs' warm-up"],
+    "dkd": ["KD 1 + 1, tau 4, 20 epochs' warm-up", "KD 1 + 8, tau 4, 20 epochs' warm-up"],
     "dist": ["KD 1 + 2, tau 4"],
     "zscore_kd": ["CE x 0.1", "KD 0.1 + 9, tau 2"],
-    "wttm": ["CE x 46", "KD 1 + 0.45, tau 10"],
+    "wttm": ["TTM at its scale"],
 }
 
 
@@ -304,7 +319,7 @@ def test_a_method_has_the_control_that_nobody_has_run(method: str) -> None:
     controls = _controls(method, **stated)
     assert [control.name for control in controls] == CONTROLS[method]
     for control in controls:
-        taught = control.loss == "kd_weighted"
+        taught = control.loss in ("kd_weighted", "wttm")
         assert (control.teacher, control.teacher_epoch) == (
             ("other", "best_test") if taught else ("none", "last")
         )
@@ -315,8 +330,13 @@ def test_a_methods_scale_is_its_controls_too() -> None:
     for method in CONTROLS:
         for control in build_loss(method, {"scale": 0.5}, 10).controls():
             plain = build_loss(method, {}, 10).controls()
-            same = next(c for c in plain if c.loss == control.loss)
-            assert control.options["scale"] == 0.5 * same.options["scale"]
+            unscaled = {k: v for k, v in control.options.items() if k != "scale"}
+            same = [
+                c
+                for c in plain
+                if c.loss == control.loss and (c.loss == "ce" or unscaled.items() <= c.options.items())
+            ]
+            assert [c.options["scale"] for c in same] == [2 * control.options["scale"]]
 
 
 def test_dist_as_written_has_no_tau_squared_and_neither_has_its_control() -> None:

@@ -5,6 +5,7 @@ import functools
 import pytest
 
 from kdlsr.config import UserError, build
+from kdlsr.tables.claims import stated_claim
 from kdlsr.tables.index import profile_named
 from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
 from kdlsr.tables.planning import plan_tables
@@ -70,7 +71,7 @@ def test_what_distils_is_beside_kd_at_its_weights_from_the_same_last_teacher() -
         taught = [control for control in controls if control.teacher_run is not None]
         assert taught or row.column == "KD"
         for control in taught:
-            assert control.config.loss.name == "kd_weighted"
+            assert control.config.loss.name == ("wttm" if row.column == "WTTM" else "kd_weighted")
             assert control.teacher_run is not None
             assert run.teacher_run is not None
             assert control.teacher_run.run_id == run.teacher_run.run_id
@@ -81,9 +82,51 @@ def test_the_four_gains_are_said_and_no_accuracy_is_made_of_them() -> None:
     table = read_table("field/capacity_gap")
     assert all(paper is None for paper in table.baselines.values())
     assert all(cell.paper is None for cell in table.cells)
-    gains = [cell.column.removeprefix("KD, gain ") for cell in table.cells]
-    assert gains == ["-0.08", "+0.06", "+0.08", "+0.06"]
+    setting = read_setting(table.setting)
+    claims = [stated_claim(cell, table, setting) for cell in table.cells]
+    assert [c and (c.gain, c.grade) for c in claims] == [
+        (gain, "P") for gain in (-0.08, 0.06, 0.08, 0.06)
+    ]
+    for claim in claims:
+        assert claim is not None
+        assert f"by {claim.gain:+.2f} points, which is not significant" in claim.sentence
     assert table.paper_runs == 5
+
+
+def test_a_gain_is_stated_once() -> None:
+    values = {"row": "a", "column": "b", "method": "ce", "network": "c", "claimed_gain": 1.0}
+    with pytest.raises(UserError, match="claimed_gain is for a row without paper"):
+        build(Cell, {**values, "paper": {"accuracy": 90}}, "here")
+
+
+def test_values_of_two_protocols_make_a_gain_that_is_ours_to_answer_for() -> None:
+    table = read_table("field/with_teacher")
+    setting = read_setting(table.setting)
+    found = {}
+    for cell in table.cells:
+        claim = stated_claim(cell, table, setting)
+        if cell.network == "ResNet8x4" and claim is not None and claim.gain is not None:
+            assert cell.paper is not None
+            found[cell.column] = (cell.paper.protocol, cell.paper.runs, claim.grade)
+    best, last = ("best_test", None, "D"), ("last", None, "P")
+    assert found == {"KD": ("last", 5, "P"), "WTTM": last} | dict.fromkeys(
+        ("DKD", "DIST", "LSKD"), best
+    )
+
+
+def test_a_warm_up_takes_the_same_share_of_a_shorter_schedule() -> None:
+    (paper, reduced) = (
+        [
+            (run.config.loss.options["warmup_epochs"], run.config.schedule.epochs)
+            for cell in planned("with_teacher", profile).cells
+            for run in cell.runs
+            if cell.column == "DKD" or "warm-up" in cell.name
+        ]
+        for profile in ("paper", "reduced")
+    )
+    assert set(paper) == {(20.0, 240)}
+    ((share, epochs),) = set(reduced)
+    assert share / epochs == pytest.approx(20 / 240)
 
 
 # ---------------------------------------------------------------- sizes

@@ -68,8 +68,9 @@ class DecoupledDistillation(Loss):
     1000 from its logit, here it is left out: the same unless logits at tau lie 1000 apart.
     Whether the paper writes anything otherwise is not known to us: there is one form.
 
-    With alpha 1 and beta = 1 - pt_y it is KD of weight 1. Its control has KD's divergence whole,
-    with weight alpha, the same tau and the same warm-up.
+    With alpha 1 and beta = 1 - pt_y it is KD of weight 1. Its controls have KD's divergence whole
+    with one of its two weights, the same tau and the same warm-up; which of
+    the two is "KD at its weight" is open, since KD weighs what is not the class by 1 - pt_y.
 
     Attributes:
         target: alpha, 0 or more.
@@ -93,7 +94,12 @@ class DecoupledDistillation(Loss):
         return self.scale * (1 + soft)
 
     def controls(self) -> tuple[Control, ...]:
-        return (weighted_kd(1.0, self.target, self.tau, self.scale, self.warmup_epochs),)
+        weights = dict.fromkeys((self.target, self.non_target))
+        return tuple(
+            weighted_kd(1.0, weight, self.tau, self.scale, self.warmup_epochs)
+            for weight in weights
+            if weight
+        )
 
     def terms(self, step: Step) -> Terms:
         return decoupled_distillation(

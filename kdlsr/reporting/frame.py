@@ -98,7 +98,7 @@ _PAPER = {
     "accuracy": "the paper's top-1, percent",
     "deviation": "as printed",
     "grade": "of evidence: P primary, S secondary, V read off a figure, D derived",
-    "compatibility.difference": "ours minus the paper's at best_test, points",
+    "compatibility.difference": "ours minus the paper's at its protocol, points",
     "compatibility.tolerance": "the largest difference that is compatible",
     "compatibility.compatible": "true or false",
 }

@@ -48,7 +48,7 @@ OPTIMISTIC = (
 ONE_SEED = "With n = 1 there is no deviation and no test: nothing is decided."
 COMPATIBLE = (
     "Compatible with the paper: |ours - paper| at most max(0.4, t sqrt(s^2/n + s_paper^2/m)) at "
-    "best_test, which is what the paper reports over m runs; where it prints no deviation, ours "
+    "{protocol}, which is what the paper reports over m runs; where it prints no deviation, ours "
     "stands in, and where it does not say over how many runs, three are taken."
 )
 MIXED = "Some runs were made in sessions of different device types, threads or torch versions."
@@ -164,8 +164,8 @@ def _target(cell: Cell, *, is_published_size: bool) -> Target | None:
     """Returns the paper's value; ours is held against it only at the paper's own size."""
     if cell.target is None or not is_published_size:
         return cell.target
-    ours = list(values_of(cell, "best_test").values())
     paper = cell.target
+    ours = list(values_of(cell, paper.protocol).values())
     held = compatibility(ours, paper.accuracy, paper.deviation, paper.runs) if ours else None
     return replace(paper, compatibility=held)
 
@@ -189,8 +189,10 @@ def _caveats(cells: Sequence[Cell], found: Differences, *, is_published_size: bo
         lines.append(CROSSED_TEACHERS)
     elif any(len(names) > 1 and None not in names for names in teachers):
         lines.append(OWN_TEACHERS)
-    if is_published_size and any(cell.target for cell in cells):
-        lines.append(COMPATIBLE)
+    protocols = {cell.target.protocol for cell in cells if cell.target}
+    if is_published_size and protocols:
+        each = "each value's protocol" if len(protocols) > 1 else protocols.pop()
+        lines.append(COMPATIBLE.format(protocol=each))
     if any(run.result and run.result.environment == "mixed" for run in runs):
         lines.append(MIXED)
     lines += dict.fromkeys(line for run in runs if run.is_complete for line in _files_of(run))

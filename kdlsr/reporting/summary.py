@@ -111,10 +111,11 @@ class Target:
         accuracy: top-1, percent.
         deviation: as printed; None where it is not.
         grade: of evidence: P primary, S secondary, V read off a figure, D derived.
-        compatibility: of ours (`best_test`) with it; None where sizes differ (not the paper's
-            profile) or nothing is complete.
+        compatibility: of ours at its protocol with it; None where sizes differ (not the
+            paper's profile) or nothing is complete.
         note: what else is to be known of it.
         runs: over how many runs it is; None where the paper does not say.
+        protocol: which epoch's it is, `best_test` or `last`.
     """
 
     accuracy: float
@@ -123,6 +124,7 @@ class Target:
     compatibility: Compatibility | None = None
     note: str | None = None
     runs: int | None = None
+    protocol: str = "best_test"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,4 +115,11 @@ def _cell(cell: PlannedCell, states: Mapping[str, JobState], paper_runs: int | N
 
 
 def _target(paper: Paper, runs: int | None) -> Target:
-    return Target(paper.accuracy, paper.deviation, str(paper.grade), note=paper.note, runs=runs)
+    return Target(
+        paper.accuracy,
+        paper.deviation,
+        str(paper.grade),
+        note=paper.note,
+        runs=paper.runs or runs,
+        protocol=paper.protocol,
+    )

@@ -14,7 +14,8 @@ class StatedClaim:
     Attributes:
         sentence: one; what is published, whatever stands in for it here.
         gain: the paper's, points of top-1; None where it prints no value of either.
-        grade: of evidence, the weaker one of the two values' grades.
+        grade: of evidence, the weaker one of the two values' grades; D where the two are not of
+            one protocol.
     """
 
     sentence: str
@@ -34,9 +35,12 @@ def stated_claim(cell: Cell, table: Table, setting: Setting) -> StatedClaim | No
         return None
     sentence = cell.claim or _sentence(cell, setting)
     ours, plain = cell.paper, table.baselines.get(cell.network)
+    if cell.claimed_gain is not None:
+        return StatedClaim(sentence, cell.claimed_gain, str(table.grade))
     if ours is None or plain is None:
         return StatedClaim(sentence)
     grades = [str(paper.grade or table.grade) for paper in (ours, plain)]
+    grades += ["D"] if ours.protocol != plain.protocol else []
     gain = round(ours.accuracy - plain.accuracy, 4)
     return StatedClaim(sentence, gain, max(grades, key=get_args(Grade).index))
 

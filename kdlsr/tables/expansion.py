@@ -11,6 +11,7 @@ from kdlsr.config.inheritance import RECIPE
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_config
 from kdlsr.data.prepare import facts_of
+from kdlsr.losses.base import rounded
 from kdlsr.runs.plan import Run, plan_run, with_seed
 from kdlsr.tables.claims import stated_claim
 from kdlsr.tables.forms import Variant, forms_of
@@ -19,6 +20,8 @@ from kdlsr.tables.plan import PlannedCell, PlannedTable, Request
 from kdlsr.tables.reading import read_setting
 from kdlsr.tables.schema import Cell, Paper, Table
 from kdlsr.tables.setting import SizedSetting
+
+WARM_UP = "warmup_epochs"  # a loss's option in epochs of the published schedule
 
 
 class Expansion:
@@ -99,6 +102,7 @@ class Expansion:
         if cell.omitted is not None:
             self.cells[row.key] = row
             return
+        cell = self._warmed_up(cell)
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
             has_controls = self.request.controls and self.table.controls
@@ -187,6 +191,15 @@ class Expansion:
         if name == "timm":  # as a teacher's name, timm means pretrained weights
             return "self", network + recipe
         return name, Overrides(o for o in network if o.key != "model") + recipe
+
+    def _warmed_up(self, cell: Cell) -> Cell:
+        """Returns a row with its loss's warm-up on this schedule: the same share of it."""
+        published = cell.options.get(WARM_UP)
+        epochs = int(self._config["schedule"]["epochs"])
+        if not published or epochs == self.setting.epochs:
+            return cell
+        share = rounded(published * epochs / self.setting.epochs)
+        return replace(cell, options={**cell.options, WARM_UP: share})
 
     def _epoch(self, published: int | str) -> int | str:
         """Returns a teacher's epoch on this schedule: the same share of it, 1 at least."""

@@ -27,12 +27,16 @@ class Paper:
     Attributes:
         accuracy: top-1, percent.
         deviation: over the paper's runs, where it prints one.
+        protocol: which epoch's, as the source says: the best on the test set, or the last.
+        runs: over how many runs; null: the table's.
         grade: of evidence; null: the table's.
         note: what else the source says of it.
     """
 
     accuracy: Annotated[float, Between(0, 100)]
     deviation: Annotated[float, AtLeast(0)] | None = None
+    protocol: Literal["last", "best_test"] = "best_test"
+    runs: Annotated[int, AtLeast(1)] | None = None
     grade: Grade | None = None
     note: str | None = None
 
@@ -76,6 +80,7 @@ class Cell:
         forms: of its loss, in which it is run; null: in all.
         claim: what the paper claims by it, in one sentence; null: that it gains over its
             baseline, in a table that studies nothing else.
+        claimed_gain: over its baseline, points of top-1, where no accuracies are known.
     """
 
     row: str
@@ -98,8 +103,11 @@ class Cell:
     omitted: str | None = None
     forms: tuple[str, ...] | None = None
     claim: str | None = None
+    claimed_gain: float | None = None
 
     def __post_init__(self) -> None:
+        if self.paper is not None and self.claimed_gain is not None:
+            raise ValueError("claimed_gain is for a row without paper, which has its accuracy")
         if self.basis == "stand-in" and not self.note:
             raise ValueError("a stand-in needs a note that says what it stands in for, and why")
 
