@@ -539,6 +539,32 @@ def test_a_pretrained_teacher_reads_with_its_own_tokenizer(plan: Planned, folder
     assert all(record.train["soft"] > 0 for record in history)
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["teacher=tiny_bert"], "model.tokenizer"),
+        (["teacher=hf"], "model.path"),
+        (["teacher=hf", 'teacher.overrides=["model.path=nowhere"]'], "model.path"),
+        (["teacher=checkpoint", "teacher.model=hf", "teacher.path=weights.pt"], "model.path"),
+    ],
+)
+def test_what_a_teachers_network_lacks_is_said_of_the_teacher(
+    plan: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pt").write_bytes(b"not looked into at the plan")
+    with pytest.raises(UserError) as refused:
+        plan("loss=kd", *overrides)
+    told = str(refused.value)
+    assert told.startswith(f"{overrides[0]}: {key}")
+    assert told.endswith(f"""; it is set by 'teacher.overrides=["{key}=..."]'""")
+
+
+def test_what_a_students_network_lacks_is_not_said_of_its_teacher(plan: Planned) -> None:
+    with pytest.raises(UserError, match=r"^model\.path is missing"):
+        plan("loss=kd", "teacher=self", "model=hf")
+
+
 def test_why_tells_other_weights_layers_and_tokenizers_apart(
     plan: Planned, folder: Path, tmp_path: Path
 ) -> None:
