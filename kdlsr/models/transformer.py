@@ -42,9 +42,9 @@ def _encoder(path: str) -> FileEncoder:
     types = _number(config, "type_vocab_size", named)
     if types is None:
         types = 2 if kind in TWO_TYPES else 1
-    padding, instead = _number(config, "pad_token_id", named), 0
-    if padding is None and kind not in ENCODERS:
-        instead = _padding_of_decoder(folder, path, named)
+    padding = _number(config, "pad_token_id", named)
+    is_open = padding is None and kind not in ENCODERS
+    instead = _padding_of_decoder(folder, path, named) if is_open else 0
     return read_encoder(
         str(folder), "model.path", types=types > 1, padding=padding, instead=instead
     )
