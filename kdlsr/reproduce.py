@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from kdlsr.tables.plan import Plan, PlannedJob
 
 LAUNCH = ("hydra", "cluster")
-
-
+# What a table sets, run by run: their keys are known beside its own data set and networks only.
+OF_RUNS = ("dataset", "model", "teacher", "loss", "schedule")
 OWN = (*(field.name for field in fields(Choices)), "profile")
 
 
@@ -54,6 +54,11 @@ class CommandLine:
     own: Overrides
     launch: Overrides
     runs: Overrides
+
+    @property
+    def common(self) -> Overrides:
+        """Those of `runs` that mean the same for all: output_dir, device, tracker, ..."""
+        return self.runs.without(*OF_RUNS)
 
     @property
     def repeated(self) -> str:
@@ -143,7 +148,7 @@ def _forecaster(console: "Console", line: CommandLine, choices: Choices) -> "For
     def tell(text: str) -> None:
         console.print(text, markup=False)
 
-    capacity = configure_executor(line.launch + line.runs).capacity
+    capacity = configure_executor(line.launch + line.common).capacity
     return Forecaster(capacity, tell, measure if choices.measure else None)
 
 
@@ -220,10 +225,10 @@ def _run_all(
     from kdlsr.tables.launching import carry_out
     from kdlsr.train import train_job
 
-    root = relative_to_here(str(compose_config(line.runs.texts())["output_dir"]))
+    root = relative_to_here(str(compose_config(line.common.texts())["output_dir"]))
     for table in plan.tables:  # before hours of training
         check_place(table.report_name, made_from(table.table.origin, root), root)
-    executor = configure_executor(line.launch + line.runs)
+    executor = configure_executor(line.launch + line.common)
     jobs, layers = len(plan.jobs), len(plan.layers)
     names = ", ".join(table.table.name for table in plan.tables)
     console.print(f"{names}: {jobs} runs in {layers} layers", markup=False)
@@ -244,7 +249,7 @@ def _report_all(console: "Console", line: CommandLine, choices: Choices, plan: "
     looked = _looked(choices, plan)
     plan = looked.plan if looked else plan
     found = states(plan)
-    config = compose_config(line.runs.texts())
+    config = compose_config(line.common.texts())
     tracker, root = read_tracker_section(config["tracker"]), relative_to_here(config["output_dir"])
     for table in plan.tables:
         origin = made_from(table.table.origin, root)

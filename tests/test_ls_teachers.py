@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from kdlsr.data import digits, prepare
 from kdlsr.metrics import diffusion, equivalent_smoothing, similar_classes, stability
 from kdlsr.reporting.reading import read_run
 from kdlsr.reporting.studies import Studied, studies
@@ -85,3 +86,17 @@ def test_runs_without_features_are_counted_and_cost_no_figure_but_their_own(plan
     study = _study({"baseline": kept, "other": plain})
     assert any(note.startswith("1 run kept no features") for note in study.notes)
     assert [row[0] for row in study.tables[0].rows] == ["baseline", "other"]
+
+
+def test_a_test_set_that_lacks_a_class_costs_its_means_and_is_told(
+    runs: dict[str, Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    every = digits.test_rows
+    monkeypatch.setattr(digits, "test_rows", lambda labels: every(labels) & (labels != 9))
+    monkeypatch.setattr(prepare, "_loaded", {})
+    study = _study(runs)
+    assert any(note.startswith("5 runs had a test set without a sample") for note in study.notes)
+    for each in study.values["cells"]:
+        assert each["instability"] is each["diffusion"] is None
+    assert {each["key"]: each["gamma"] for each in study.values["cells"]}["T 4"] is not None
+    assert all(figure.draw() for figure in study.figures)

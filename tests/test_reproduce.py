@@ -13,6 +13,7 @@ import processes
 import pytest
 from conftest import environment
 from made_runs import written
+from made_sounds import SMALL_OVERRIDES, make_beeps
 
 from kdlsr.runs.folder import RunFolder
 from kdlsr.runs.result import RunResult
@@ -187,6 +188,28 @@ def test_a_plan_says_what_would_run_and_starts_nothing(tmp_path: Path) -> None:
     assert "0 complete" in ended.stdout
     assert "by steps measured here" in ended.stdout
     assert [path.name for path in (folder / "outputs").iterdir()] == ["paces.json"]
+
+
+@pytest.mark.parametrize("mode", ["plan", "run", "report"])
+def test_options_of_a_tables_own_data_set_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, mode: str
+) -> None:
+    """They are keys that the data set of a plain command does not have."""
+    from kdlsr import reproduce
+    from kdlsr.tables import launching
+
+    folder = _folder(tmp_path / "a")
+    text = SETTING.replace("dataset=digits, dataset.subset=256", "dataset=audio_folder")
+    (folder / "setting.yaml").write_text(text.replace("classes: 10", "classes: 3"))
+    own = [f"dataset.root={make_beeps(tmp_path / 'beeps')}", *SMALL_OVERRIDES]
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("KDLSR_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(launching, "carry_out", lambda *_: launching.Outcome())
+    chosen = ["table=mine.yaml", "seeds=1", f"mode={mode}", "measure=false", *own]
+    monkeypatch.setattr(sys, "argv", ["reproduce", *chosen])
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main()
+    assert ended.value.code == 0, capsys.readouterr().err
 
 
 PENALTY = '''

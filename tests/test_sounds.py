@@ -23,8 +23,10 @@ from made_sounds import (
 
 from kdlsr.config import UserError, build
 from kdlsr.config.inputs import SpectrogramSpec
+from kdlsr.config.schema import DatasetConfig
 from kdlsr.data import Dataset, datasets
 from kdlsr.data.audio import LogMel
+from kdlsr.data.prepare import facts_of
 from kdlsr.data.sound_files import read_sound
 
 
@@ -221,6 +223,16 @@ def test_samples_that_are_no_numbers_are_refused(beeps: Path) -> None:
     assert refusal("audio_folder", beeps).startswith(f"{path} holds samples that are no finite")
 
 
+@pytest.mark.filterwarnings("error")
+def test_samples_beyond_any_recorders_are_refused(beeps: Path) -> None:
+    path, samples = beeps / "test/low/0.wav", tone(500)
+    soundfile.write(path, 32768 * samples, RATE, subtype="DOUBLE")
+    sounds("audio_folder", beeps).load()
+    samples[3] = 1e200
+    soundfile.write(path, samples, RATE, subtype="DOUBLE")
+    assert refusal("audio_folder", beeps).startswith(f"{path} holds samples as large as 1e+200")
+
+
 def test_losses_are_refused_unless_told_otherwise(beeps: Path) -> None:
     (beeps / "train/low/1.wav").write_bytes(b"junk")
     assert "1.wav is no readable sound" in refusal("audio_folder", beeps)
@@ -291,6 +303,14 @@ def test_one_folder_of_classes_is_split_at_random_and_says_so(tmp_path: Path) ->
     assert "has a test/ of its own" in refusal("audio_folder", tmp_path / "tree", test_fraction=0.5)
 
 
+def test_one_file_a_class_cannot_be_split(tmp_path: Path) -> None:
+    root = make_beeps(tmp_path / "tree", train=1) / "train"
+    message = refusal("audio_folder", root, test_fraction=0.2)
+    assert message.startswith("dataset.test_fraction=0.2 leaves nothing to test on: no class has")
+    make_gtzan(tmp_path / "genres", tracks=1)
+    assert "leaves nothing to test on" in refusal("gtzan", tmp_path)
+
+
 def test_fsdd_is_tested_on_recordings_0_to_4_or_on_a_speaker(tmp_path: Path) -> None:
     root = make_fsdd(tmp_path)
     facts = sounds("fsdd", root).facts()
@@ -334,6 +354,24 @@ def test_escs_folds_are_its_test_sets_in_both_layouts(tmp_path: Path) -> None:
     meta = listed / "meta/esc50.csv"
     meta.write_text(meta.read_text().replace("target", "label", 1))
     assert refusal("esc50", listed) == f"{meta} has no column 'target'"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("1-0-A-0.wav,1,0,sound0,True,0", "1-0-A-0.wav,1", ", line 2: expected 6 columns"),
+        ("1-0-A-0.wav,1,0,sound0,True,0", "1-0-A-0.wav,1,0,a,True,0,8", ", line 2: expected 6 col"),
+        ("1-0-A-0.wav,1", "2-0-A-0.wav,1", ": 2-0-A-0.wav stands in it twice"),
+        ("1-0-A-0.wav,1,0,sound0", "1-0-A-0.wav,1,0,sound5", ": target 0 is 'sound5' and 'sound0'"),
+        (",0,sound0,", ",0,sound5,", ": 'sound5' is target 0 and 5"),
+    ],
+)
+def test_escs_table_has_to_be_whole_and_of_one_mind(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    meta = make_esc_listed(tmp_path) / "meta/esc50.csv"
+    meta.write_text(meta.read_text().replace(old, new))
+    assert refusal("esc10", tmp_path).startswith(f"{meta}{expected}")
 
 
 @pytest.mark.parametrize(
@@ -394,6 +432,28 @@ def test_gtzans_broken_file_is_named_and_skipped_only_when_told_to(
     facts = sounds("gtzan", tmp_path, lists=str(lists), skip_unreadable=True).facts()
     assert (facts.train, facts.test) == (19, 10)
     assert dict(facts.skipped or ())[".wav"] == 1
+
+
+def test_gtzans_broken_file_may_be_missing_when_told_to(tmp_path: Path, lists: Path) -> None:
+    make_gtzan(tmp_path / "genres")
+    (tmp_path / "genres/jazz/jazz.00054.wav").unlink()
+    message = refusal("gtzan", tmp_path, lists=str(lists))
+    assert "the first: jazz.00054; this file is known to be broken" in message
+    facts = sounds("gtzan", tmp_path, lists=str(lists), skip_unreadable=True).facts()
+    assert (facts.train, facts.test) == (19, 10)
+    assert dict(facts.skipped or ())["on a list and not there"] == 1
+    (tmp_path / "genres/jazz/jazz.00051.wav").unlink()
+    message = refusal("gtzan", tmp_path, lists=str(lists), skip_unreadable=True)
+    assert message.endswith("lists 1 tracks that are not there; the first: jazz.00051")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_list_of_gtzan_is_refused(tmp_path: Path, lists: Path, split: str) -> None:
+    make_gtzan(tmp_path / "genres")
+    (lists / f"{split}_filtered.txt").write_text("")
+    options = {"root": str(tmp_path), "lists": str(lists), **SMALL}
+    with pytest.raises(UserError, match=f"dataset=gtzan has nothing to {split} on"):
+        facts_of(DatasetConfig(name="gtzan", options=options))
 
 
 def test_gtzan_without_a_genre_is_refused(tmp_path: Path) -> None:

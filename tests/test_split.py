@@ -140,12 +140,13 @@ class Few(Dataset):
     """As few samples as a test wants."""
 
     labels: tuple[int, ...] = ()
+    tested: tuple[int, ...] = (0, 1)
 
     def facts(self) -> Facts:
         return Facts(ImageSpec(4, 4, 1), 2, f"few-{self.labels}", ("no", "yes"))
 
     def load(self, progress: Progress = quiet) -> tuple[Images, Images]:
-        return images(list(self.labels)), images([0, 1])
+        return images(list(self.labels)), images(list(self.tested))
 
 
 @pytest.mark.parametrize(
@@ -155,6 +156,12 @@ class Few(Dataset):
         ([0] * 20 + [1], {"subset": 3}, r"subset=3: 1 classes of few would have no"),
         ([0] * 5 + [1] * 5, {"val_fraction": 0.5, "subset": 9}, r"dataset\.subset=9: there are 4"),
         ([0], {}, "^few has 1 samples to train on; 2 are needed"),
+        ([0] * 9, {}, "^dataset=few has nothing to train on of 1 of its 2 classes; the first: yes"),
+        (
+            [0, 1],
+            {"options": {"labels": [0, 1], "tested": []}},
+            "^dataset=few has nothing to test on",
+        ),
     ],
 )
 def test_a_split_that_leaves_nothing_to_learn_is_refused_in_one_line(
@@ -162,6 +169,6 @@ def test_a_split_that_leaves_nothing_to_learn_is_refused_in_one_line(
 ):
     datasets.names()
     monkeypatch.setitem(datasets._options, "few", Few)
-    config = DatasetConfig(name="few", options={"labels": labels}, **options)
+    config = DatasetConfig(**{"name": "few", "options": {"labels": labels}, **options})
     with pytest.raises(UserError, match=message):
         load_streams(config, data_seed=0, batch_size=2, device=torch.device("cpu"), progress=quiet)

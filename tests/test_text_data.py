@@ -86,7 +86,12 @@ REFUSED = {
     "a line without a label": (["fine\tgood\n", "dull\n"], "train.tsv, line 2: 1 columns; the f"),
     "another encoding": (["fine\tgood\n", b"na\xefve\tpoor\n"], "line 2: byte 0xef is not UTF-8"),
     "one class": (["fine\tgood\n"], "train.tsv: all labels are 'good'; 2 classes are needed"),
+    "an empty label": (["fine\tgood\n", "dull\t \n"], "train.tsv, line 2: the label is empty"),
     "names of columns": (["sentence\tlabel\n", "fine\tgood\n"], "line 1: 'sentence', 'label' seem"),
+    "names of three columns": (
+        ["first one\tsecond\tlabel\n", "fine\tfine\tgood\n"],
+        "choose them by 'dataset.text=[\"first one\",second]' dataset.label=label",
+    ),
     "no columns": (["fine good\n", "dull poor\n"], "line 1: 1 columns; expected text, label, or"),
     "nothing": ([], "train.tsv is empty"),
 }
@@ -100,6 +105,24 @@ def test_a_wrong_line_is_named_with_its_file(what: str, tmp_path: Path) -> None:
     write_tsv(tmp_path / "test.tsv", [("fine", "good")])
     with pytest.raises(UserError, match=re.escape(expected)):
         read("text_folder", tmp_path).facts()
+
+
+def test_a_first_line_that_both_files_share_is_no_text_where_its_label_is_no_others(
+    tmp_path: Path,
+) -> None:
+    make_reviews(tmp_path)
+    for split in ("train", "test"):
+        content = (tmp_path / f"{split}.tsv").read_text()
+        (tmp_path / f"{split}.tsv").write_text("review\tsentiment\n" + content)
+    with pytest.raises(UserError) as refused:
+        read("text_folder", tmp_path).facts()
+    message = str(refused.value)
+    assert message.startswith(f"{tmp_path / 'train.tsv'}, line 1: 'review', 'sentiment' seem to be")
+    assert message.endswith("choose them by dataset.text=review dataset.label=sentiment")
+    facts = read("text_folder", tmp_path, text="review", label="sentiment").facts()
+    assert facts.class_names == ("good", "poor")
+    (tmp_path / "test.tsv").write_text(content)  # a rare class's only text
+    assert read("text_folder", tmp_path).facts().num_classes == 3
 
 
 def test_what_is_missing_or_in_one_split_only_is_refused(tmp_path: Path) -> None:
@@ -148,6 +171,17 @@ def test_a_folder_with_a_labelled_test_set_of_its_own_is_tested_on_that(tmp_path
     assert (facts.train, facts.test) == (6, 4)
     assert facts.remark == f"tested on the labelled {tmp_path / 'test.tsv'}"
     assert dataset.load()[1].parts[0] == ("test 0",)
+
+
+def test_a_test_set_whose_labels_are_all_minus_one_is_hidden(tmp_path: Path) -> None:
+    lay_glue("sst2", tmp_path)
+    path = tmp_path / "SST-2" / "test.tsv"
+    write_tsv(path, [("sentence", "label"), ("fine", "-1"), ("dull", "-1")])
+    facts = read("sst2", tmp_path).facts()
+    assert "GLUE hides the labels" in str(facts.remark)
+    write_tsv(path, [("sentence", "label"), ("fine", "-1"), ("dull", "0")])
+    with pytest.raises(UserError, match=r"test\.tsv, line 2: the label '-1' is not possible"):
+        read("sst2", tmp_path, max_length=9).facts()
 
 
 def test_files_that_are_not_the_tasks_are_refused(tmp_path: Path) -> None:

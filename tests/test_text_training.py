@@ -287,6 +287,8 @@ def test_one_pass_of_a_teacher_serves_every_epoch_seed_tau_and_batch_size(
     complete_run(plan(*KD, *others, "schedule.epochs=3"), Session(watcher))
     assert len(built) == 1
     assert any("its outputs on all epochs are stored" in line for line in watcher.lines)
+    told = "dataset=text_folder: 201 texts to train on, 61 to test on, of 2 classes"
+    assert told in watcher.lines
     assert [s.path for s in list_outputs(tmp_path / "outputs" / FOLDER)] == [store.path]
 
 

@@ -120,6 +120,17 @@ def test_a_vocabulary_alone_is_berts_tokenizer(tmp_path: Path) -> None:
         assert np.array_equal(ours.types, theirs.types)
 
 
+def test_a_vocabulary_has_a_token_a_line_whatever_unicode_ends_lines_with(tmp_path: Path) -> None:
+    plain = tokenizer_of("tiny_bert", tokenizer=make_vocabulary(tmp_path / "plain"))
+    expected = [token + 3 * (token >= 5) for token in plain.encode(SENTENCES, 64).ids.tolist()]
+    for ends in ("\n", "\r\n"):
+        odd = make_vocabulary(tmp_path / f"odd{len(ends)}", ["\u2028", "b\x85b", "\x0c", *WORDS])
+        content = (odd / "vocab.txt").read_bytes()
+        (odd / "vocab.txt").write_bytes(content.replace(b"\n", ends.encode()))
+        found = tokenizer_of("tiny_bert", tokenizer=odd).encode(SENTENCES, 64)
+        assert found.ids.tolist() == expected
+
+
 def test_encoders_of_one_identity_give_the_same_tokens(tmp_path: Path) -> None:
     one = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "a"))
     same = tokenizer_of("tiny_bert", tokenizer=make_tokenizer(tmp_path / "b") / "tokenizer.json")
@@ -182,6 +193,47 @@ def test_padding_moves_no_bits(folder: Path, precision: str) -> None:
     with torch.inference_mode(), autocast:
         narrow = network(batch(16))
         assert all(torch.equal(narrow, network(batch(width))) for width in (24, 32, 64))
+
+
+def make_decoder(folder: Path, **tokens: int | None) -> Path:
+    """Writes a GPT-2 whose token 0 is a word, as its own is "!"; nothing in it is called [PAD]."""
+    from tokenizers import Tokenizer, pre_tokenizers
+    from tokenizers.models import WordLevel
+    from transformers import GPT2Config, GPT2ForSequenceClassification
+
+    words = ["!", "good", "film", "<|endoftext|>"]
+    vocabulary = {word: token for token, word in enumerate(words)}
+    size = {"vocab_size": 4, "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 64}
+    GPT2ForSequenceClassification(GPT2Config(**size, **tokens)).save_pretrained(folder)
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=words[-1]))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_decoder_without_a_padding_token_reads_each_texts_last_word(tmp_path: Path) -> None:
+    path = make_decoder(tmp_path / "gpt2", bos_token_id=3, eos_token_id=3)
+    encoder, network = tokenizer_of("hf", path=path), hf(path).eval()
+    assert encoder.padding == 3
+
+    def logits(text: str, width: int | None = None) -> Tensor:
+        ids = encoder.encode([(text,)], 64).ids.tolist()
+        filling = [encoder.padding] * ((width or len(ids)) - len(ids))
+        mask = [1] * len(ids) + [0] * len(filling)
+        inputs = {"input_ids": [ids + filling], "attention_mask": [mask]}
+        with torch.inference_mode():
+            found = network({name: torch.tensor(values) for name, values in inputs.items()})
+        assert isinstance(found, Tensor)
+        return found
+
+    assert torch.allclose(logits("good film !", 8), logits("good film !"), atol=1e-6)
+    assert not torch.allclose(logits("good film !", 8), logits("good film", 8), atol=1e-6)
+
+
+def test_a_decoder_with_nothing_to_pad_by_is_refused(tmp_path: Path) -> None:
+    path = make_decoder(tmp_path / "gpt2", bos_token_id=None, eos_token_id=None)
+    told = refusal("hf", {"path": str(path)})
+    assert told.startswith(f"model.path={path}: no token pads: ")
 
 
 def test_a_classifier_is_drawn_from_the_seed_unless_the_checkpoint_has_it(tmp_path: Path) -> None:
@@ -323,6 +375,50 @@ def test_what_cannot_be_had_or_read_is_one_line(tmp_path: Path, folder: Path) ->
         build_model("hf", {"path": str(folder)}, spec=ImageSpec(8, 8, 1), num_classes=2)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": "wide"},
+        {"vocab_size": None},
+        {"type_vocab_size": "two"},
+        {"pad_token_id": "[PAD]"},
+        {"pad_token_id": 99},
+        {"id2label": 5},
+        {"hidden_act": "bend"},
+        {"num_attention_heads": 3},
+        {"hidden_size": -16},
+    ],
+)
+def test_a_config_of_wrong_values_is_one_line(
+    tmp_path: Path, folder: Path, change: dict[str, Any]
+) -> None:
+    wrong = shutil.copytree(folder, tmp_path / "wrong")
+    config = json.loads((wrong / "config.json").read_text())
+    (wrong / "config.json").write_text(json.dumps(config | change))
+    told = refusal("hf", {"path": str(wrong)})
+    assert told.startswith(f"model.path={wrong}: ")
+    if {"type_vocab_size", "pad_token_id"} & change.keys() and 99 not in change.values():
+        with pytest.raises(UserError, match="expected a whole number"):
+            encoder_of("hf", {"path": str(wrong)})
+
+
+def test_an_index_of_weights_without_names_is_one_line(tmp_path: Path, folder: Path) -> None:
+    sharded = shutil.copytree(folder, tmp_path / "sharded")
+    (sharded / "model.safetensors").unlink()
+    for content in ("{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'):
+        (sharded / "model.safetensors.index.json").write_text(content)
+        assert "has no weight_map" in refusal("hf", {"path": str(sharded)})
+
+
+def test_a_tokenizer_with_more_tokens_than_its_network_is_refused(
+    tmp_path: Path, folder: Path
+) -> None:
+    larger = shutil.copytree(folder, tmp_path / "larger")
+    make_tokenizer(larger, [*WORDS, "plus"])
+    told = refusal("hf", {"path": str(larger)})
+    assert told == f"model.path={larger}: its tokenizer has 24 tokens, its network 23"
+
+
 def test_code_that_a_checkpoint_brings_along_is_never_run(tmp_path: Path, folder: Path) -> None:
     foreign = shutil.copytree(folder, tmp_path / "foreign")
     config = json.loads((foreign / "config.json").read_text())
@@ -441,6 +537,32 @@ def test_a_pretrained_teacher_reads_with_its_own_tokenizer(plan: Planned, folder
     complete_run(run, Session())
     history = store_of(run.config).run(run.run_id).history()
     assert all(record.train["soft"] > 0 for record in history)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["teacher=tiny_bert"], "model.tokenizer"),
+        (["teacher=hf"], "model.path"),
+        (["teacher=hf", 'teacher.overrides=["model.path=nowhere"]'], "model.path"),
+        (["teacher=checkpoint", "teacher.model=hf", "teacher.path=weights.pt"], "model.path"),
+    ],
+)
+def test_what_a_teachers_network_lacks_is_said_of_the_teacher(
+    plan: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("weights.pt").write_bytes(b"not looked into at the plan")
+    with pytest.raises(UserError) as refused:
+        plan("loss=kd", *overrides)
+    told = str(refused.value)
+    assert told.startswith(f"{overrides[0]}: {key}")
+    assert told.endswith(f"""; it is set by 'teacher.overrides=["{key}=..."]'""")
+
+
+def test_what_a_students_network_lacks_is_not_said_of_its_teacher(plan: Planned) -> None:
+    with pytest.raises(UserError, match=r"^model\.path is missing"):
+        plan("loss=kd", "teacher=self", "model=hf")
 
 
 def test_why_tells_other_weights_layers_and_tokenizers_apart(

@@ -80,8 +80,17 @@ def files_of_classes(
 
 
 def split_at_random(files: Files, test_fraction: float, test_seed: int) -> tuple[Files, Files]:
-    """Returns files to train on, and a share of each class to test on, chosen by a seed."""
+    """Returns files to train on, and a share of each class to test on, chosen by a seed.
+
+    Raises:
+        UserError: no class has a file to spare.
+    """
     kept, held_out = stratified_split(files.labels, test_fraction, test_seed, Purpose.TEST)
+    if not len(held_out):
+        raise UserError(
+            f"dataset.test_fraction={test_fraction:g} leaves nothing to test on: no class has more "
+            "than one file, and one of each is trained on"
+        )
     return files.at(kept), files.at(held_out)
 
 

@@ -5,6 +5,7 @@ Clips that were cut from one recording share a fold: the folds are the split, ne
 
 import csv
 import io
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -74,9 +75,10 @@ class Esc(AudioDataset):
         """ESC-50's layout: `meta/esc50.csv` says of each file in `audio` what it is."""
         meta = root / META
         rows = sorted(_rows(meta), key=lambda row: row["filename"])
+        _check_once(meta, [row["filename"] for row in rows])
         if self.classes == 10:
             rows = [row for row in rows if row["esc10"].lower() == "true"]
-        names = {_number(meta, row["target"]): row["category"] for row in rows}
+        names = _names(meta, rows)
         targets = sorted(names)
         labels = np.array([targets.index(int(row["target"])) for row in rows], dtype=np.int64)
         files = Files(tuple(f"audio/{row['filename']}" for row in rows), labels)
@@ -90,6 +92,27 @@ def _sorted(root: Path) -> Clips:
     files = files_of_classes(root, list(class_names), SOUNDS, passed)
     folds = [_fold(root / path, Path(path).name.partition("-")[0]) for path in files.paths]
     return Clips(root, class_names, files, folds, passed=tuple(passed))
+
+
+def _check_once(where: Path, clips: list[str]) -> None:
+    """Refuses a clip that stands twice: it might be trained and tested on."""
+    for clip, following in itertools.pairwise(clips):
+        if clip == following:
+            raise UserError(f"{where}: {clip} stands in it twice")
+
+
+def _names(where: Path, rows: list[dict[str, str]]) -> dict[int, str]:
+    """Returns the category of each target; the two are different words for one class."""
+    names: dict[int, str] = {}
+    for row in rows:
+        target, name = _number(where, row["target"]), row["category"]
+        if names.setdefault(target, name) != name:
+            raise UserError(f"{where}: target {target} is {names[target]!r} and {name!r}")
+    target_of: dict[str, int] = {}
+    for target, name in names.items():
+        if target_of.setdefault(name, target) != target:
+            raise UserError(f"{where}: {name!r} is target {target_of[name]} and {target}")
+    return names
 
 
 def _number(where: Path, text: str) -> int:
@@ -107,7 +130,12 @@ def _fold(where: Path, text: str) -> int:
 def _rows(path: Path) -> list[dict[str, str]]:
     try:
         table = csv.DictReader(io.StringIO(read_bytes(path)[0].decode("utf-8-sig")))
-        rows = list(table)
+        rows = []
+        for row in table:
+            if None in row or None in row.values():
+                width = len(table.fieldnames or ())
+                raise UserError(f"{path}, line {table.line_num}: expected {width} columns")
+            rows.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no table of comma-separated values ({error})") from error
     for name in COLUMNS:

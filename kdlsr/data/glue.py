@@ -17,6 +17,7 @@ from kdlsr.data.texts import Texts
 
 ON_DEV = "tested on {}, since GLUE hides the labels of its test set"
 ON_ITS_OWN = "tested on the labelled {}"
+HIDDEN = "-1"  # what Hugging Face's export has for a label that GLUE hides
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Glue(TextDataset):
 
     def _is_labelled(self, path: Path) -> bool:
         header, task = header_of(path), self.task
+        if {task.label, *task.texts} <= set(header):
+            return {*read_named(path, task.texts, task.label).labels} != {HIDDEN}
         return task.label in header or header[-1] in task.written
 
     def _texts(self, path: Path) -> Texts:

@@ -5,7 +5,7 @@ the fault-filtered split (Kereliuk, Sturm, Larsen 2015) leaves repetitions and b
 Neither the music nor the lists are brought along.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ from kdlsr.config import Between, UserError
 from kdlsr.data.audio import AudioDataset, Samples, Seconds
 from kdlsr.data.class_folders import files_of_classes, split_at_random
 from kdlsr.data.dataset import datasets
-from kdlsr.data.listing import HELD_BACK, UNLISTED, Files, Passed, Tree
+from kdlsr.data.listing import ABSENT, HELD_BACK, UNLISTED, Files, Passed, Tree
 from kdlsr.data.scan import Inspection, read_bytes
 from kdlsr.data.sound_files import SOUNDS
 from kdlsr.files.download import Progress
@@ -62,7 +62,8 @@ class Gtzan(AudioDataset):
         if self.lists is None:
             train, test = split_at_random(files, self.test_fraction, self.test_seed)
         else:
-            train, test = _listed(files, Path(self.lists).expanduser().absolute(), passed)
+            lists = Path(self.lists).expanduser().absolute()
+            train, test = _listed(files, lists, passed, self.skip_unreadable)
         return Tree(root, SOUNDS, GENRES, train, test, (), tuple(passed), self.skip_unreadable)
 
     def remark(self) -> str | None:
@@ -86,14 +87,19 @@ class Gtzan(AudioDataset):
             ) from error
 
 
-def _listed(files: Files, folder: Path, passed: list[Passed]) -> tuple[Files, Files]:
+def _listed(
+    files: Files, folder: Path, passed: list[Passed], without_broken: bool
+) -> tuple[Files, Files]:
     """Returns the files of the train list and of the test list; the others are passed over."""
     stems = [Path(path).stem for path in files.paths]
     row_of = {stem: row for row, stem in enumerate(stems)}
     if len(row_of) < len(stems):
         twice = next(stem for row, stem in enumerate(stems) if row_of[stem] != row)
         raise UserError(f"{twice} is there twice, with two suffixes; remove one of them")
-    split_of = _splits(folder, row_of)
+    split_of = _splits(folder, row_of, {BROKEN} if without_broken else set())
+    if BROKEN in split_of and BROKEN not in row_of:
+        genre = BROKEN.partition(".")[0]
+        passed.append(Passed(genre, f"{genre}/{BROKEN}", ABSENT))
     for stem, path in zip(stems, files.paths, strict=True):
         split = split_of.get(stem)
         if split not in ("train", "test"):
@@ -107,15 +113,15 @@ def _listed(files: Files, folder: Path, passed: list[Passed]) -> tuple[Files, Fi
     return of("train"), of("test")
 
 
-def _splits(folder: Path, row_of: Mapping[str, int]) -> dict[str, str]:
-    """Returns which list each track stands on."""
+def _splits(folder: Path, row_of: Mapping[str, int], may_lack: Set[str]) -> dict[str, str]:
+    """Returns which list each track stands on; those of `may_lack` need not be there."""
     split_of: dict[str, str] = {}
     for split, name in LISTS.items():
         path = folder / name
         if not path.is_file():
             raise UserError(f"dataset.lists={folder}: there is no {name} in it")
         stems = [Path(line.strip()).stem for line in _lines(path) if line.strip()]
-        missing = [stem for stem in stems if stem not in row_of]
+        missing = [stem for stem in stems if stem not in row_of and stem not in may_lack]
         if missing:
             raise UserError(
                 f"{path} lists {len(missing)} tracks that are not there; the first: {missing[0]}"

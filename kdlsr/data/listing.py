@@ -20,6 +20,7 @@ MAY_LOSE = 0.01  # of a folder's files; more is an error unless `skip_unreadable
 BELOW, IRREGULAR, UNNAMED = "in folders below", "no regular file", "without suffix"
 # Passed over since a data set's own lists say so: no loss.
 CHOSEN = UNLISTED, HELD_BACK = "on no list", "of the valid list"
+ABSENT = "on a list and not there"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Tree:
         """Whether somebody seems to have meant a file to be read."""
         if file.what in CHOSEN:
             return False
-        return file.what in (BELOW, IRREGULAR) or self.kind.seems(file.path)
+        return file.what in (BELOW, IRREGULAR, ABSENT) or self.kind.seems(file.path)
 
 
 def folders(path: Path) -> list[str]:

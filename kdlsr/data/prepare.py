@@ -57,6 +57,9 @@ def facts_of(config: DatasetConfig) -> Facts:
     """
     recipe = read_recipe(config.views)
     facts = _facts_once(dataset_of(config))
+    for count, use in ((facts.train, "train"), (facts.test, "test")):
+        if count == 0:
+            raise UserError(f"dataset={config.name} has nothing to {use} on")
     if config.subset is not None and config.subset < facts.num_classes:
         raise UserError(
             f"dataset.subset={config.subset} is less than one sample for each of the "
@@ -110,7 +113,9 @@ def load_streams(
     """
     facts = facts_of(config)
     train, test = _load_once(dataset_of(config), facts.fingerprint, progress)
-    kept, held_out = _kept(config, train)
+    if not len(test.labels):  # one that could not be counted before it was loaded
+        raise UserError(f"dataset={config.name} has nothing to test on")
+    kept, held_out = _kept(config, train, facts)
     normalisation = _normalisation(config, train, kept)
     recipe = read_recipe(config.views)
 
@@ -131,7 +136,7 @@ def load_streams(
     )
 
 
-def _kept(config: DatasetConfig, train: Content) -> tuple[Rows, Rows]:
+def _kept(config: DatasetConfig, train: Content, facts: Facts) -> tuple[Rows, Rows]:
     """Returns which rows are trained on, and which are held out for validation.
 
     Raises:
@@ -150,18 +155,25 @@ def _kept(config: DatasetConfig, train: Content) -> tuple[Rows, Rows]:
         if config.subset > len(kept):
             raise UserError(f"dataset.subset={config.subset}: there are {len(kept)} samples")
         kept = kept[stratified_subset(train.labels[kept], config.subset, config.split_seed)]
-    _check_classes(config, train.labels, train.labels[kept])
+    _check_classes(config, facts, train.labels, train.labels[kept])
     return kept, held_out
 
 
-def _check_classes(config: DatasetConfig, labels: Rows, kept: Rows) -> None:
+def _check_classes(config: DatasetConfig, facts: Facts, labels: Rows, kept: Rows) -> None:
     """Refuses to train on a single sample, or without one of the data set's classes."""
-    lost = np.setdiff1d(labels, kept)
     subset = "" if config.subset is None else f"dataset.subset={config.subset}: "
-    if len(lost):
-        raise UserError(f"{subset}{len(lost)} classes of {config.name} would have no sample")
     if len(kept) < 2:
         raise UserError(f"{subset}{config.name} has {len(kept)} samples to train on; 2 are needed")
+    never = np.setdiff1d(np.arange(facts.num_classes), labels)
+    if len(never):
+        first = facts.class_names[never[0]]
+        raise UserError(
+            f"dataset={config.name} has nothing to train on of {len(never)} of its "
+            f"{facts.num_classes} classes; the first: {first}"
+        )
+    lost = np.setdiff1d(labels, kept)
+    if len(lost):
+        raise UserError(f"{subset}{len(lost)} classes of {config.name} would have no sample")
 
 
 def _normalisation(config: DatasetConfig, train: Content, kept: Rows) -> Normalisation | None:

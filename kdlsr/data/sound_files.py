@@ -24,6 +24,8 @@ from kdlsr.data.scan import read_bytes
 RATES = range(1000, 400_000)
 # Lengths that programs write which cannot go back to the header: "until the end".
 UNKNOWN_LENGTH = 0x7FFF_0000
+# Beyond what any recorder writes, in whatever unit: the power of far larger ones is no number.
+LOUDEST = 2.0**64
 
 
 class SoundFiles(FileKind):
@@ -87,6 +89,12 @@ def read_sound(path: AnyPath, rate: int) -> Floats:
         own_rate = sound.samplerate
     if not np.isfinite(samples).all():
         raise UserError(f"{path} holds samples that are no finite numbers; mend or remove it")
+    loudest = np.abs(samples).max()
+    if loudest > LOUDEST:
+        raise UserError(
+            f"{path} holds samples as large as {loudest:.0e}, where 1 is full scale; mend or "
+            "remove it"
+        )
     return _resampled(samples.mean(axis=1), own_rate, rate)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from kdlsr.config import UserError
 from kdlsr.data.dataset import datasets
 from kdlsr.data.text_dataset import TextDataset, TextSplits
-from kdlsr.data.text_table import TextTable, read_bare, read_named, wrong
+from kdlsr.data.text_table import TextTable, read_bare, read_named, seem_names, wrong
 
 SUFFIXES = (".tsv", ".csv")
 
@@ -51,6 +51,8 @@ class TextFolder(TextDataset):
         train, test = (self._table(_file(folder, split)) for split in ("train", "test"))
         if len(train.parts[0]) != len(test.parts[0]):
             raise wrong(test.path, 1, f"other columns than those of {train.path.name}")
+        if self.label is None:
+            _check_has_no_names(train, test)
         names = tuple(sorted(set(train.labels)))
         if len(names) < 2:
             raise UserError(f"{train.path}: all labels are {names[0]!r}; 2 classes are needed")
@@ -64,6 +66,19 @@ class TextFolder(TextDataset):
         if path.suffix == ".csv":
             raise UserError(f"{path}: name its columns: dataset.text=COLUMN dataset.label=COLUMN")
         return read_bare(path)
+
+
+def _check_has_no_names(train: TextTable, test: TextTable) -> None:
+    """Refuses files that both begin with one line, whose label is of no other text.
+
+    Where no two texts share a label nothing can be told.
+    """
+    label = train.labels[0]
+    is_one_line = (train.parts[0], label) == (test.parts[0], test.labels[0])
+    is_alone = train.labels.count(label) == test.labels.count(label) == 1
+    if is_one_line and is_alone and len(set(train.labels)) < len(train.labels):
+        why = f" (both files begin so, and {label!r} is no other's label)"
+        raise seem_names(train.path, [*train.parts[0], label], why)
 
 
 def _file(folder: Path, split: str) -> Path:

@@ -5,6 +5,7 @@ one line that names the file and the line.
 """
 
 import csv
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from kdlsr.config import UserError
+from kdlsr.config.overrides import Override
 from kdlsr.data.texts import Texts
 
 Row: TypeAlias = tuple[int, list[str]]
@@ -87,13 +89,17 @@ def read_bare(path: Path) -> TextTable:
     if len(first) not in (2, 3):
         raise wrong(path, 1, f"{len(first)} columns; expected text, label, or text, text, label")
     if first[-1].strip().lower() in HEADED:
-        raise wrong(
-            path,
-            1,
-            f"{_listed(first)} seem to be names of columns, not a text and its label: choose "
-            f"them by dataset.text={first[0]} dataset.label={first[-1]}",
-        )
+        raise seem_names(path, first)
     return _table(path, _rows(path), len(first), range(len(first)))
+
+
+def seem_names(path: Path, first: Sequence[str], why: str = "") -> UserError:
+    """Returns the refusal of a first line that seems to name columns, and how to choose them."""
+    *texts, label = first
+    text = texts[0] if len(texts) == 1 else texts
+    chosen = (Override("dataset.text", text), Override("dataset.label", label))
+    what = f"{_listed(first)} seem to be names of columns, not a text and its label"
+    return wrong(path, 1, f"{what}{why}: choose them by {shlex.join(o.text for o in chosen)}")
 
 
 def _table(path: Path, rows: Iterator[Row], width: int, columns: Sequence[int]) -> TextTable:
@@ -106,6 +112,8 @@ def _table(path: Path, rows: Iterator[Row], width: int, columns: Sequence[int]) 
         *text, label = [fields[column] for column in columns]
         if not all(part.strip() for part in text):
             raise wrong(path, line, "the text is empty")
+        if not label.strip():
+            raise wrong(path, line, "the label is empty")
         parts.append(tuple(text))
         labels.append(label.strip())
         lines.append(line)

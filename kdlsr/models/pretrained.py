@@ -87,7 +87,11 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     if not (folder / SHARDS).is_file():
         return []
-    names = sorted(set(read_object(folder / SHARDS)["weight_map"].values()))
+    listed = read_object(folder / SHARDS).get("weight_map")
+    files = list(listed.values()) if isinstance(listed, dict) else []
+    if not files or not all(isinstance(name, str) for name in files):
+        raise UserError(f"{folder / SHARDS} has no weight_map, which names the files of weights")
+    names = sorted(set(files))
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder / SHARDS} names {missing[0]}, which is not there")

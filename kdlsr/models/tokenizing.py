@@ -21,6 +21,7 @@ import torch
 from kdlsr.config import UserError
 from kdlsr.config.encoding import Encoder, Tokens
 from kdlsr.models.pretrained import (
+    CONFIG,
     TOKENIZER,
     TOKENIZER_CONFIG,
     VOCABULARY,
@@ -107,7 +108,9 @@ def _in_as_many_threads_as_torch() -> Iterator[None]:
         del os.environ[PARALLEL]
 
 
-def read_encoder(path: str, where: str, *, types: bool, padding: int | None = None) -> FileEncoder:
+def read_encoder(
+    path: str, where: str, *, types: bool, padding: int | None = None, instead: int | None = 0
+) -> FileEncoder:
     """Reads a tokenizer.
 
     Args:
@@ -116,16 +119,23 @@ def read_encoder(path: str, where: str, *, types: bool, padding: int | None = No
         where: the config key that named it, for messages: `model.tokenizer`.
         types: whether the network is told which sentence of a pair each token is of.
         padding: the token that pads; None: the one that is called so.
+        instead: the one that pads where none is called so; None: there has to be one.
 
     Raises:
-        UserError: there is none, or it cannot be read.
+        UserError: there is none, it cannot be read, or has no token to pad by.
     """
     check_extra()
     file = _tokenizer_file(place_of(path, where), f"{where}={path}")
     tokenizer, identity = _read_once(file, file.stat().st_mtime_ns, f"{where}={path}")
     if padding is None:
         known = (tokenizer.token_to_id(token) for token in PADDING_TOKENS)
-        padding = next((token for token in known if token is not None), 0)
+        padding = next((token for token in known if token is not None), instead)
+    if padding is None:
+        called = " or ".join(PADDING_TOKENS)
+        raise UserError(
+            f"{where}={path}: no token pads: its {CONFIG} has neither pad_token_id nor "
+            f"eos_token_id, its tokenizer no {called}; set pad_token_id to one that no text has"
+        )
     return FileEncoder(tokenizer, identity, padding, types)
 
 
@@ -159,7 +169,8 @@ def _word_piece(file: Path) -> "tuple[Tokenizer, str]":
     """Returns BERT's tokenizer for a vocabulary, a token a line, as BERT's code builds it."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    words = file.read_text(encoding="utf-8").splitlines()
+    # A token may be what Unicode ends lines with, and has a line of its own like any other.
+    words = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     vocabulary = {word: token for token, word in enumerate(words)}
     marks = {mark: vocabulary.get(mark) for mark in ("[CLS]", "[SEP]", "[UNK]")}
     missing = [mark for mark, token in marks.items() if token is None]

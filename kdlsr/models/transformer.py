@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from kdlsr.config import AtLeast, UserError
-from kdlsr.config.encoding import Encoder
 from kdlsr.config.inputs import TextSpec
 from kdlsr.machine.device import BF16_MATRICES
 from kdlsr.models.pretrained import (
@@ -23,7 +22,7 @@ from kdlsr.models.pretrained import (
 )
 from kdlsr.models.registry import Recipe, register
 from kdlsr.models.text_network import LIBRARIES, TextNetwork
-from kdlsr.models.tokenizing import read_encoder
+from kdlsr.models.tokenizing import FileEncoder, read_encoder
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -36,12 +35,41 @@ TWO_TYPES = ("albert", "bert", "electra", "mobilebert")  # unless their config s
 FINE_TUNED = Recipe("adamw", lr=5e-5, weight_decay=0.01)  # as is common on GLUE, at a batch of 32
 
 
-def _encoder(path: str) -> Encoder:
+def _encoder(path: str) -> FileEncoder:
     folder = pretrained_folder(path)
-    config = read_object(folder / CONFIG)
-    types = config.get("type_vocab_size", 2 if config.get("model_type") in TWO_TYPES else 1)
-    padding = config.get("pad_token_id")
-    return read_encoder(str(folder), "model.path", types=types > 1, padding=padding)
+    config, named = read_object(folder / CONFIG), f"model.path={path}: {CONFIG}"
+    kind = config.get("model_type")
+    types = _number(config, "type_vocab_size", named)
+    if types is None:
+        types = 2 if kind in TWO_TYPES else 1
+    padding = _number(config, "pad_token_id", named)
+    is_open = padding is None and kind not in ENCODERS
+    instead = _padding_of_decoder(folder, path, named) if is_open else 0
+    return read_encoder(
+        str(folder), "model.path", types=types > 1, padding=padding, instead=instead
+    )
+
+
+def _padding_of_decoder(folder: Path, path: str, named: str) -> int | None:
+    """Returns what pads where the last token that does not is looked at: none of a text's own."""
+    config = _read_config(folder, path).to_dict()
+    found = (_number(config, key, named) for key in ("pad_token_id", "eos_token_id"))
+    return next((token for token in found if token is not None), None)
+
+
+def _number(config: Mapping[str, Any], key: str, named: str) -> int | None:
+    """Returns a number of a network's config, of several the first; None: it has none.
+
+    -1 is how some say that there is no such token.
+    """
+    value = config.get(key)
+    if isinstance(value, list) and value:
+        value = value[0]
+    if value is None or value == -1:
+        return None
+    if type(value) is not int or value < 0:
+        raise UserError(f"{named} has {key}={value!r}; expected a whole number")
+    return value
 
 
 def _identity(path: str, layers: int | None = None) -> Mapping[str, Any]:
@@ -83,8 +111,10 @@ def hf(
     config = _read_config(folder, path)
     _set_layers(config, layers, path)
     config.num_labels = num_classes
-    if config.pad_token_id is None:
-        config.pad_token_id = _encoder(path).padding
+    encoder = _encoder(path)
+    if config.pad_token_id is None or config.model_type not in ENCODERS:
+        config.pad_token_id = encoder.padding
+    _check_tokens(config, encoder, path)
     _check_length(config, spec, path)
     on_meta = torch.get_default_device().type == "meta"
     network = _from_config(config, path) if on_meta else _load(folder, config, path)
@@ -110,7 +140,7 @@ def _read_config(folder: Path, path: str) -> "PretrainedConfig":
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # of many kinds: several libraries look into it
         raise UserError(
             f"model.path={path}: {CONFIG} is not of a network that transformers knows "
             f"({_first_line(error)})"
@@ -136,6 +166,19 @@ def _set_layers(config: "PretrainedConfig", layers: int | None, path: str) -> No
     config.num_hidden_layers = layers
 
 
+def _check_tokens(config: "PretrainedConfig", encoder: FileEncoder, path: str) -> None:
+    """Refuses a tokenizer with tokens that the network has no vector for, and such a padding."""
+    tokens, vectors = encoder.vocabulary, config.vocab_size
+    if tokens > vectors:
+        raise UserError(
+            f"model.path={path}: its tokenizer has {tokens:,} tokens, its network {vectors:,}"
+        )
+    if encoder.padding >= vectors:
+        raise UserError(
+            f"model.path={path}: token {encoder.padding:,} pads; its network has {vectors:,} tokens"
+        )
+
+
 def _check_length(config: "PretrainedConfig", spec: TextSpec, path: str) -> None:
     positions = getattr(config, "max_position_embeddings", None)
     if positions is None:
@@ -154,8 +197,10 @@ def _from_config(config: "PretrainedConfig", path: str) -> nn.Module:
         network: nn.Module = AutoModelForSequenceClassification.from_config(
             config, attn_implementation="eager", trust_remote_code=False
         )
-    except (ValueError, KeyError) as error:
-        raise UserError(f"model.path={path}: {_first_line(error)}") from error
+    except Exception as error:  # whatever a network's code makes of numbers that do not fit
+        raise UserError(
+            f"model.path={path}: no network can be built by its {CONFIG} ({_first_line(error)})"
+        ) from error
     return network
 
 
@@ -199,4 +244,7 @@ def _hush() -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+    """Returns what an error says, in a line: the first, and what that only announces."""
+    first, *others = [line.strip() for line in str(error).strip().splitlines()] or [""]
+    told = f"{first} {others[0]}" if first.endswith(":") and others else first
+    return told or type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
+from kdlsr.config.inputs import TextSpec
 from kdlsr.config.schema import RunConfig, TrackerConfig
 from kdlsr.data.listing import in_words
 from kdlsr.data.prepare import load_streams
@@ -169,6 +170,11 @@ def _tell_of_data(run: Run, session: Session) -> None:
         session.watcher.message(
             f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
             f"{facts.test:,} to test on; passed over: {in_words(facts.skipped)}"
+        )
+    elif isinstance(facts.spec, TextSpec):  # whose classes are whatever labels were found
+        session.watcher.message(
+            f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
+            f"{facts.test:,} to test on, of {facts.num_classes} classes"
         )
 
 

@@ -119,6 +119,11 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     check_threads(config.threads)
     if config.compile:
         check_compiler(device.type)
+    # All that is the run's own before its teacher, whose refusals are said to be the teacher's.
+    optimisation = resolve_optimisation(config.schedule, model.recipe)
+    precision = resolve_precision(config.precision, device, model.bf16_flags)
+    check_network(config, facts)
+    check_epochs(config)
     teacher, teacher_run = None, None
     if loss.needs_teacher or config.start == "teacher":
         teacher, teacher_run = _plan_teacher(config, command, facts)
@@ -128,14 +133,12 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
         facts=facts,
         model=model,
         loss=loss,
-        optimisation=resolve_optimisation(config.schedule, model.recipe),
-        precision=resolve_precision(config.precision, device, model.bf16_flags),
+        optimisation=optimisation,
+        precision=precision,
         device=device,
         teacher=teacher,
         teacher_run=teacher_run,
     )
-    check_network(config, facts)
-    check_epochs(config)
     check_start(config, teacher)
     cell_id = readable_id(_words(run), identity_of(run, with_seeds=False))
     return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)

@@ -49,10 +49,9 @@ class PastTargets:
     A reconstruction of MrKD (Wang et al., arXiv 2009.05226: a KD loss between a model's output
     and those of its copies on the training trajectory; how many copies, how they are combined
     (Sensors 2021, 21(8) 2792, has a small network for it) and when they are taken is not known
-    to us). With the loss of PS-KD (Kim et al., ICCV 2021) and one epoch ago it is that method's
-    past, with two differences: PS-KD stores what the network said in training mode, of the views
-    of the epoch before; here the network of that epoch answers in evaluation mode, on this
-    epoch's views.
+    to us). PS-KD (Kim et al., ICCV 2021) learns from its past in another way, and takes no
+    teacher: its loss keeps what the network said in training mode, of the views of the epoch
+    before; here the network of that epoch answers in evaluation mode, on this epoch's views.
 
     Before there is a past there is no answer, and the loss is cross-entropy with the labels
     (`Loss.untaught`). Of several epochs ago those answer that there are.

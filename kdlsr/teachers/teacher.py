@@ -5,8 +5,10 @@ model's, and means a run of this suite. How a run that teaches is found or train
 how outputs are kept, for `outputs`.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -119,6 +121,20 @@ class Teacher(ABC):
         Raises:
             UserError: they cannot be had, or do not fit the network.
         """
+
+
+@contextmanager
+def said_of_teacher(name: str) -> Iterator[None]:
+    """Has a refusal say that it is the teacher's, and where an option of its network is set."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        if text.startswith("teacher"):
+            raise
+        key = re.search(r"^(?:unknown key )?(model\.\w+)", text)
+        set_by = f"; it is set by 'teacher.overrides=[\"{key[1]}=...\"]'" if key else ""
+        raise UserError(f"teacher={name}: {text}{set_by}") from error
 
 
 Kind = Callable[..., Teacher]

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kdlsr.metrics import (
     Projection,
@@ -22,13 +21,12 @@ from kdlsr.metrics import (
     stability,
 )
 from kdlsr.reporting import formatting
+from kdlsr.reporting.kept import has_all, kept_features, logits_of, teacher_folder
 from kdlsr.reporting.statistics import difference, estimate
 from kdlsr.reporting.studies import Studied, studies
 from kdlsr.reporting.study import Study, StudyFigure, StudyTable
-from kdlsr.reporting.summary import CellSummary, RunSummary
-from kdlsr.runs.confidence import read_logits
-from kdlsr.runs.features import KeptFeatures, read_features
-from kdlsr.runs.folder import DamagedFile, RunFolder
+from kdlsr.reporting.summary import CellSummary
+from kdlsr.runs.features import KeptFeatures
 
 PANELS = 12  # projections that are drawn
 CLASSES_PER_SIMILAR_ONE = 20
@@ -58,6 +56,7 @@ class Measured:
         instability: 1 - stability.
         gamma: the teacher's equivalent smoothing.
         diffusion: against the same students at the lowest temperature.
+        partly: how many runs had a test set that lacks a class.
     """
 
     cell: CellSummary
@@ -65,6 +64,7 @@ class Measured:
     instability: BySeed = field(default_factory=dict)
     gamma: BySeed = field(default_factory=dict)
     diffusion: BySeed = field(default_factory=dict)
+    partly: int = 0
 
     @property
     def name(self) -> str:
@@ -77,11 +77,22 @@ class Measured:
 def ls_teachers(studied: Studied) -> Study:
     """Returns stability, equivalent smoothing, diffusion and projections of a table's cells."""
     cells = [cell for cell in studied.cells if cell.complete]
-    kept = {run.run_id: found for cell in cells for run in cell.complete if (found := _kept(run))}
+    kept = {
+        run.run_id: found
+        for cell in cells
+        for run in cell.complete
+        if (found := kept_features(run))
+    }
     measured = [_measured(cell, cells, kept) for cell in cells]
     panels = dict(_projections(measured, kept, studied.table.projected))
     lacking = sum(run.run_id not in kept for cell in cells for run in cell.complete)
     notes = [*NOTES]
+    if partly := sum(each.partly for each in measured):
+        runs = formatting.plural(partly, "run")
+        notes.append(
+            f"{runs} had a test set without a sample of some class, and so no stability and no "
+            "diffusion: both are means over all classes."
+        )
     if lacking:
         runs = formatting.plural(lacking, "run")
         notes.append(f"{runs} kept no features: keep_features=true makes them from a checkpoint.")
@@ -99,57 +110,31 @@ def ls_teachers(studied: Studied) -> Study:
 # ---------------------------------------------------------------- from runs to figures
 
 
-def _kept(run: RunSummary) -> KeptFeatures | None:
-    """Returns a run's features; None where it kept none, or where they are damaged."""
-    if run.folder is None or run.result is None:
-        return None
-    try:
-        return read_features(run.folder, run.result)
-    except DamagedFile:
-        return None
-
-
-def _logits(folder: RunFolder | None) -> tuple[Tensor, Tensor] | None:
-    """Returns the test logits and labels of the complete run in a folder, if it kept them."""
-    result = folder.result() if folder else None
-    if folder is None or result is None:
-        return None
-    try:
-        return read_logits(folder, result, "test_logits.npz")
-    except DamagedFile:
-        return None
-
-
 def _measured(
     cell: CellSummary, cells: Sequence[CellSummary], kept: Mapping[str, KeptFeatures]
 ) -> Measured:
     tau = _tau(cell)
-    own = {run.card.seeds: _logits(run.folder) for run in cell.complete}
+    read = ((run.card.seeds, logits_of(run.folder)) for run in cell.complete)
+    own = {seeds: found for seeds, found in read if found is not None}
+    whole = {seeds: found for seeds, found in own.items() if has_all(found[0].shape[1], found[1])}
     gamma = {
         run.card.seeds: equivalent_smoothing(*found, tau)
         for run in cell.complete
-        if tau is not None and (found := _logits(_teacher_folder(run)))
+        if tau is not None and (found := logits_of(teacher_folder(run)))
     }
     return Measured(
         cell,
         tau,
-        {seeds: 1 - stability(*found) for seeds, found in own.items() if found},
+        {seeds: 1 - stability(*found) for seeds, found in whole.items()},
         gamma,
         dict(_diffusions(cell, cells, kept)),
+        len(own) - len(whole),
     )
 
 
 def _tau(cell: CellSummary) -> float | None:
     tau = cell.complete[0].card.config["loss"].get("tau")
     return None if tau is None else float(tau)
-
-
-def _teacher_folder(run: RunSummary) -> RunFolder | None:
-    """Returns the folder of a run's teacher, where that taught with its last epoch."""
-    teacher = run.card.teacher
-    if teacher is None or teacher.run_id is None or teacher.epoch != "last" or run.folder is None:
-        return None
-    return RunFolder(run.folder.path.parent / teacher.run_id, teacher.run_id)
 
 
 def _diffusions(
@@ -164,6 +149,8 @@ def _diffusions(
     for seeds, high in _features_by_seed(cell, kept).items():
         if seeds in low and seeds in near:
             labels, classes = torch.from_numpy(high.labels), len(high.weight)
+            if not has_all(classes, labels):  # a centroid would be missing
+                continue
             count = max(1, classes // CLASSES_PER_SIMILAR_ONE)
             first, last, reference = (
                 torch.from_numpy(found.features) for found in (low[seeds], high, near[seeds])

@@ -22,7 +22,7 @@ from kdlsr.models import (
     options_without_tensors,
 )
 from kdlsr.teachers.archives import check_is_no_archive, opened
-from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds
+from kdlsr.teachers.teacher import LoadedNetwork, Student, Teacher, kinds, said_of_teacher
 from kdlsr.teachers.weights import load_weights
 
 
@@ -121,14 +121,15 @@ def checkpoint(
     network = _network(student, model)
     facts = student.facts
     dataset = student.config.dataset.name
-    check_builds(
-        network.name,
-        network.options,
-        spec=facts.spec,
-        num_classes=facts.num_classes,
-        dataset=dataset,
-        views=read_recipe(student.config.dataset.views).gives(facts.spec),
-    )
+    with said_of_teacher("checkpoint"):
+        check_builds(
+            network.name,
+            network.options,
+            spec=facts.spec,
+            num_classes=facts.num_classes,
+            dataset=dataset,
+            views=read_recipe(student.config.dataset.views).gives(facts.spec),
+        )
     return FileTeacher(
         kind="checkpoint",
         epoch=student.config.teacher.epoch,

@@ -9,7 +9,15 @@ from kdlsr.config import UserError
 from kdlsr.config.encoding import Encoder
 from kdlsr.data.normalisation import Normalisation
 from kdlsr.models import encoder_of, library_versions
-from kdlsr.teachers.teacher import RUN, LoadedNetwork, Student, Teacher, TeachingRun, kinds
+from kdlsr.teachers.teacher import (
+    RUN,
+    LoadedNetwork,
+    Student,
+    Teacher,
+    TeachingRun,
+    kinds,
+    said_of_teacher,
+)
 from kdlsr.training.checkpoint import checkpoint_digest, read_checkpoint
 
 
@@ -58,7 +66,8 @@ def run(*, student: Student) -> RunTeacher:
             by, or another data set.
     """
     asked = student.config.teacher.epoch
-    trained = student.plan_teacher(student.config)
+    with said_of_teacher(student.config.teacher.name):
+        trained = student.plan_teacher(student.config)
     epochs = trained.config.schedule.epochs
     if isinstance(asked, int) and asked > epochs:
         raise UserError(f"teacher.epoch={asked}: the teacher is trained for {epochs} epochs")
