@@ -334,7 +334,8 @@ def test_a_methods_scale_is_its_controls_too() -> None:
             same = [
                 c
                 for c in plain
-                if c.loss == control.loss and (c.loss == "ce" or unscaled.items() <= c.options.items())
+                if c.loss == control.loss
+                and (c.loss == "ce" or unscaled.items() <= c.options.items())
             ]
             assert [c.options["scale"] for c in same] == [2 * control.options["scale"]]
 

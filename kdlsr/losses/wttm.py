@@ -16,7 +16,6 @@ from kdlsr.losses.divergence import (
 )
 from kdlsr.losses.step import Step, Terms, soft_targets_of
 
-
 Weighing = Literal["sample", "mean"]
 
 
