@@ -7,12 +7,13 @@ have it.
 import os
 import sys
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 SAID = ("out of memory", "ALLOC_FAILED")  # by the driver; by cuBLAS and cuDNN
 
 
 def visible_gpus() -> tuple[str, ...]:
     """Returns how CUDA_VISIBLE_DEVICES names the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = os.environ.get(VISIBLE)
     if named == "":
         return ()
     import torch
@@ -29,7 +30,7 @@ def free_memory() -> int:
     And 0 where it does not answer, as one does that has no room for this process: whoever
     computes will be told.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if os.environ.get(VISIBLE) == "":
         return 0
     import torch
 
