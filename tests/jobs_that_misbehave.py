@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from kdlsr.runs.executors import Job
 
@@ -40,6 +42,17 @@ def need_room(job: Job) -> None:
         Path(f"tried-{seed}").write_text(seen)
         raise RuntimeError("a step failed") from torch.OutOfMemoryError("CUDA out of memory")
     Path(f"done-{seed}").write_text(seen)
+
+
+def hold_memory(job: Job) -> None:
+    """Notes its process, whose GPU gives no memory back from now on."""
+    main: Any = sys.modules["__main__"]
+    main.give_back_memory = _cannot
+    Path(f"pid-{job.overrides.get('seed')}").write_text(str(os.getpid()))
+
+
+def _cannot() -> int:
+    raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
 
 
 def explode(job: Job) -> None:

@@ -3,9 +3,12 @@
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+import torch
 
+from kdlsr.runs import measuring
 from kdlsr.runs import paces as paces_module
 from kdlsr.runs.executors import Capacity
 from kdlsr.runs.measuring import Pace, measure
@@ -13,6 +16,7 @@ from kdlsr.runs.paces import FILE, known_paces
 from kdlsr.runs.plan import Run, with_seed
 from kdlsr.tables.forecast import Forecaster
 from kdlsr.tables.plan import Plan, PlannedJob
+from kdlsr.training.recording import WARM_UP
 
 PACE = Pace(step=2.0, answer=0.5)
 
@@ -43,6 +47,19 @@ def test_a_tiny_network_is_measured_as_it_is_trained(run: Run, tmp_path: Path) -
     assert found is not None
     assert 0 < found.answer < found.step < time.perf_counter() - begun
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("device", "times"), [("cuda", WARM_UP + 1), ("cpu", 0)])
+def test_no_recording_of_an_evaluation_is_timed(
+    monkeypatch: pytest.MonkeyPatch, device: str, times: int
+) -> None:
+    """A kind of batch that an evaluation has one of is recorded in the one after the warm-up."""
+    steps, done = MagicMock(), MagicMock()
+    steps.learner.device = torch.device(device)
+    monkeypatch.setattr(measuring, "train_epoch", done.train)
+    monkeypatch.setattr(measuring, "predict", done.predict)
+    measuring._warm_up(steps)
+    assert (done.train.call_count, done.predict.call_count) == (1, times)
 
 
 def test_a_pace_is_measured_once_on_a_machine(run: Run, tmp_path: Path) -> None:

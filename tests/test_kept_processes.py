@@ -10,12 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY, Command
-from jobs_that_misbehave import behave, need_room, take_long
+from jobs_that_misbehave import behave, hold_memory, need_room, take_long
 
 from kdlsr.config.overrides import Overrides
+from kdlsr.machine import mps
 from kdlsr.runs.executors import Job, on_this_machine
 from kdlsr.runs.executors.cards import BEGIN_WITH, CONTEXT_BYTES, MOST, Card, Memory
 from kdlsr.runs.executors.on_this_machine import LocalSettings, OnThisMachine
@@ -70,6 +72,13 @@ def test_a_process_takes_job_after_job_and_what_dies_is_replaced(one_core: OnThi
     one_core.close()
     assert not any(map(_lives, pids))
     assert "interrupted" not in second.read_text()
+
+
+def test_a_process_that_cannot_give_memory_back_ends_with_its_job(one_core: OnThisMachine) -> None:
+    assert one_core.run(hold_memory, _jobs("seed=0", "seed=1")) == []
+    assert Path("pid-0").read_text() != Path("pid-1").read_text()
+    first, _ = sorted(Path("logs").iterdir())
+    assert "--- memory cannot be given back, and this ends: RuntimeError: " in first.read_text()
 
 
 def test_a_job_that_takes_too_long_is_ended_tidily(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,9 +232,44 @@ def test_runs_share_a_card_under_mps_and_give_way_where_memory_is_short(
         json.loads(Path(f"{name}-{n}").read_text()) for name in ("tried", "done") for n in (0, 1)
     ]
     assert all(each == seen[0] for each in seen)
-    assert seen[0]["CUDA_VISIBLE_DEVICES"] == "7"
+    assert seen[0]["CUDA_VISIBLE_DEVICES"] == "0"  # the daemon's first
     assert told.read_text() == "started 7\nquit -t 30\n"
     assert not Path(seen[0]["CUDA_MPS_PIPE_DIRECTORY"]).parent.exists()
+
+
+def test_processes_under_mps_name_gpus_by_their_places_in_the_daemons_list(
+    told: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(on_this_machine, "visible_gpus", lambda: ("2", "GPU-5e", "7"))
+    monkeypatch.setattr(on_this_machine, "available_cores", lambda: 3)
+    settings = {"log_folder": "logs", "gpus_per_node": 1, "jobs_per_gpu": 2}
+    for under_mps, names in ((True, {"0", "GPU-5e", "2"}), (False, {"2", "GPU-5e", "7"})):
+        with closing(OnThisMachine(LocalSettings(**settings, mps=under_mps))) as executor:
+            assert executor.run(need_room, _jobs("seed=0", "seed=1", "seed=2"))  # the first time
+        tried = [json.loads(Path(f"tried-{seed}").read_text()) for seed in range(3)]
+        assert {seen["CUDA_VISIBLE_DEVICES"] for seen in tried} == names
+        for seed in range(3):
+            Path(f"tried-{seed}").unlink()
+    assert told.read_text() == "started 2,GPU-5e,7\nquit -t 30\n"
+
+
+def test_mps_is_tried_as_a_process_under_it_names_its_gpus(
+    told: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del told
+    seen: list[str] = []
+    run = subprocess.run
+
+    def watched(command: list[str], **how: Any) -> Any:
+        seen.append((how.get("env") or os.environ)["CUDA_VISIBLE_DEVICES"])
+        return run(command, **how)
+
+    monkeypatch.setattr(subprocess, "run", watched)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    for name in ("pipe", "log"):
+        monkeypatch.setenv(f"CUDA_MPS_{name.upper()}_DIRECTORY", str(tmp_path / name))
+    assert mps._start(tmp_path) is None
+    assert seen == ["2,3", "0,1"]  # the daemon, then the one who tries
 
 
 def test_without_mps_where_it_is_refused_or_not_wanted(

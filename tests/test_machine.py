@@ -15,6 +15,7 @@ from kdlsr.machine import compiler, device, environment
 from kdlsr.machine import cores as machine_cores
 from kdlsr.machine.cores import available_cores, check_threads, default_threads
 from kdlsr.machine.device import computing, resolve_device, resolve_precision
+from kdlsr.machine.gpus import free_memory, give_back_memory, lacks_memory
 
 CPU = torch.device("cpu")
 
@@ -133,3 +134,55 @@ def test_the_commit_is_recorded_without_a_write_to_the_repository(
     module.write_text("# changed")
     assert recorded() == f"{commit}-dirty"
     assert (root / ".git" / "index").read_bytes() == index
+
+
+# ---------------------------------------------------------------- a GPU's memory
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (torch.AcceleratorError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory"), False),
+        (None, False),
+    ],
+)
+def test_memory_was_short_where_torch_the_driver_or_a_library_says_so(
+    error: Exception | None, lacks: bool
+) -> None:
+    assert lacks_memory(error) is lacks
+    later = RuntimeError("a step failed")
+    later.__cause__ = error
+    assert lacks_memory(later) is lacks
+
+
+def test_a_gpu_that_does_not_answer_has_no_memory_that_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full() -> None:
+        raise torch.AcceleratorError("CUDA error: out of memory")
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (5, 9))
+    assert free_memory() == 5
+    monkeypatch.setattr("torch.cuda.mem_get_info", full)
+    assert free_memory() == 0
+
+
+def test_memory_is_given_back_with_the_workspaces_of_streams_that_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("torch.cuda.max_memory_reserved", lambda: 7)
+    for name in (
+        "cuda.empty_cache",
+        "cuda.reset_peak_memory_stats",
+        "_C._cuda_clearCublasWorkspaces",
+    ):
+        monkeypatch.setattr(f"torch.{name}", lambda name=name: done.append(name))
+    assert give_back_memory() == 7
+    assert done[:2] == ["_C._cuda_clearCublasWorkspaces", "cuda.empty_cache"]

@@ -1,5 +1,6 @@
 """The learning rate of every step, and what `auto` and null mean for the optimiser."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -174,9 +175,11 @@ def test_a_model_may_have_adamw_as_its_own() -> None:
     assert resolve_optimisation(_schedule("glue3"), own) == Optimisation("adamw", 5e-5, 0.01)
 
 
-def _clipped(norm: float | None, precision: str) -> tuple[Learner, nn.Linear]:
+def _clipped(
+    norm: float | None, precision: str, momentum: float = 0.0
+) -> tuple[Learner, nn.Linear]:
     """A network of weights 0, learned at a rate of 1 by plain steps down the gradient."""
-    schedule = ScheduleConfig(epochs=1, batch_size=128, clip_norm=norm, momentum=0.0)
+    schedule = ScheduleConfig(epochs=1, batch_size=128, clip_norm=norm, momentum=momentum)
     model = nn.Linear(2, 1, bias=False)
     nn.init.zeros_(model.weight)
     optimizer = build_optimizer(model, Optimisation("sgd", 1.0, 0.0), schedule)
@@ -199,3 +202,35 @@ def test_a_gradient_that_overflows_in_fp16_is_a_step_left_out_clipped_or_not() -
     learner.update(model.weight.sum() * 3e38)
     assert model.weight[0].tolist() == [0.0, 0.0]
     assert learner.scaler.get_scale() < 65536
+
+
+@pytest.fixture
+def noticed() -> Iterator[None]:
+    """Memory that nothing was written into is NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("noticed")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_momentum_begins_with_the_first_step_that_is_not_left_out(resumed: bool) -> None:
+    weights = []
+    for first in (3e38, None):
+        learner, model = _clipped(None, "fp16", momentum=0.9)
+        if resumed:
+            learner.restore(learner.checkpoint([]) | {"optimizer": _without_state(learner)})
+        for scale in (first, 1.0, 2.0):
+            if scale is not None:
+                learner.update(model.weight.sum() * scale)
+        weights.append(model.weight[0].tolist())
+    assert weights[0] == weights[1] == [pytest.approx(-1.0 - 2.9)] * 2
+
+
+def _without_state(learner: Learner) -> dict[str, Any]:
+    return learner.checkpoint([])["optimizer"] | {"state": {}}
+
+
+def test_momentum_in_fp32_is_torchs_own() -> None:
+    learner, _ = _clipped(None, "fp32", momentum=0.9)
+    assert not learner.optimizer.state

@@ -6,6 +6,7 @@ decides is tested with a stand-in for its one question here, and in earnest in `
 
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,8 @@ def test_what_a_loss_remembers_and_learns_has_the_same_bits(
 
 # ---------------------------------------------------------------- what cannot be recorded
 
+FORBIDDEN = RuntimeError("operation not permitted when stream is capturing\nMore of it")
+
 
 def _recorder(lines: list[str]) -> Recorder:
     """A recorder that takes this machine for one with a GPU, as far as it can."""
@@ -317,12 +320,13 @@ class Recorded:
     """
 
     monkeypatch: pytest.MonkeyPatch
-    fails: bool = False
+    fails: RuntimeError | None = None
     waits: bool = False
 
     def __post_init__(self) -> None:
         self.lines: list[str] = []
         self.done = self.traced = self.replayed = 0
+        self.closed: list[object] = []  # pools
         self.is_recording = False
         cuda = MagicMock()
         cuda.graph.return_value.__enter__ = lambda _: setattr(self, "is_recording", True)
@@ -330,15 +334,20 @@ class Recorded:
         cuda.stream.return_value.__exit__ = lambda *_: None
         cuda.CUDAGraph.return_value.replay = self._replay
         self.monkeypatch.setattr(torch, "cuda", cuda)
+        self.monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", self._close)
         self.recorder = Recorder(torch.device("cuda:0"), "training steps", self.lines.append)
         self.recording: Recording[int] = Recording(self.recorder)
 
     def _replay(self) -> None:
         self.replayed += 1
 
+    def _close(self, index: int, pool: object) -> None:
+        self.closed.append((index, pool))
+        raise RuntimeError("endAllocatePool: not currently recording to mempool_id")  # from 2.12 on
+
     def work(self) -> int:
         if self.is_recording and self.fails:
-            raise RuntimeError("operation not permitted when stream is capturing\nMore of it")
+            raise self.fails
         if self.waits:
             warnings.warn(WAITED, stacklevel=1)
         self.traced += self.is_recording
@@ -362,11 +371,11 @@ def test_work_is_done_until_it_is_warm_then_recorded_once_and_replayed(
 
 
 @pytest.mark.filterwarnings("ignore:called a synchronizing")
-@pytest.mark.parametrize("how", ["fails", "waits"])
+@pytest.mark.parametrize("how", [{"fails": FORBIDDEN}, {"waits": True}], ids=str)
 def test_work_that_cannot_be_recorded_is_done_as_it_is_each_time_once(
-    monkeypatch: pytest.MonkeyPatch, how: str
+    monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
-    found = Recorded(monkeypatch, **{how: True})
+    found = Recorded(monkeypatch, **how)
     found.times(WARM_UP + 5)
     assert (found.done, found.traced, found.replayed) == (WARM_UP + 5, 0, 0)
     (line,) = found.lines
@@ -375,6 +384,52 @@ def test_work_that_cannot_be_recorded_is_done_as_it_is_each_time_once(
     another: Recording[int] = Recording(found.recorder)
     assert another.do(found.work) == 7  # and nothing of its kind is tried again
     assert len(found.lines) == 1
+
+
+def test_what_was_recorded_before_a_recording_failed_is_not_replayed_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its random numbers would be those of a generator's state that nothing sets any more."""
+    found = Recorded(monkeypatch)
+    found.times(WARM_UP + 1)
+    found.fails = FORBIDDEN
+    another: Recording[int] = Recording(found.recorder)
+    for _ in range(WARM_UP + 1):
+        another.do(found.work)
+    found.times(2)
+    assert (found.traced, found.replayed) == (1, 1)
+    assert found.done == 2 * WARM_UP + 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_memory_that_is_short_while_work_is_recorded_is_told_as_anywhere(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    found = Recorded(monkeypatch, fails=error)
+    found.times(WARM_UP)
+    with pytest.raises(RuntimeError) as caught:
+        found.times(1)
+    assert caught.value is error
+    assert found.lines == []
+    assert found.recorder.records
+
+
+@pytest.mark.parametrize("error", [FORBIDDEN, torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_recording_that_failed_leaves_no_pool_open(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    """torch before 2.12 does, and no memory of the process could be given back any more."""
+    found = Recorded(monkeypatch, fails=error)
+    found.times(WARM_UP)
+    with suppress(torch.OutOfMemoryError):
+        found.times(1)
+    assert found.closed == [(0, found.recorder.pool)]
 
 
 def test_work_by_shape_is_done_in_memory_of_its_own() -> None:

@@ -7,10 +7,13 @@ have it.
 import os
 import sys
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SAID = ("out of memory", "ALLOC_FAILED")  # by the driver; by cuBLAS and cuDNN
+
 
 def visible_gpus() -> tuple[str, ...]:
     """Returns how CUDA_VISIBLE_DEVICES names the GPUs that this process may use."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    named = os.environ.get(VISIBLE)
     if named == "":
         return ()
     import torch
@@ -22,12 +25,19 @@ def visible_gpus() -> tuple[str, ...]:
 
 
 def free_memory() -> int:
-    """Returns the bytes that nobody uses of this process's GPU; 0 without one."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    """Returns the bytes that nobody uses of this process's GPU; 0 without one.
+
+    And 0 where it does not answer, as one does that has no room for this process: whoever
+    computes will be told.
+    """
+    if os.environ.get(VISIBLE) == "":
         return 0
     import torch
 
-    return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    try:
+        return torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    except RuntimeError:
+        return 0
 
 
 def give_back_memory() -> int:
@@ -35,6 +45,9 @@ def give_back_memory() -> int:
 
     Returns:
         The most bytes that torch has held of it since this was last called; 0 without a GPU.
+
+    Raises:
+        RuntimeError: it cannot be given back.
     """
     if "torch" not in sys.modules:
         return 0
@@ -42,6 +55,7 @@ def give_back_memory() -> int:
 
     held = torch.cuda.max_memory_reserved()  # 0 where CUDA was not begun with
     if held:
+        torch._C._cuda_clearCublasWorkspaces()  # one for each stream, and each run has its own
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     return held
@@ -55,6 +69,8 @@ def lacks_memory(error: BaseException | None) -> bool:
 
     while error is not None:
         if isinstance(error, torch.OutOfMemoryError):
+            return True
+        if isinstance(error, RuntimeError) and any(words in str(error) for words in SAID):
             return True
         error = error.__cause__ or error.__context__
     return False

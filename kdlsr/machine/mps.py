@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kdlsr.files import opened_log, scratch_folder
+from kdlsr.machine.gpus import VISIBLE
 from kdlsr.machine.processes import start_python
 
 CONTROL = "nvidia-cuda-mps-control"
@@ -39,8 +40,9 @@ class Mps:
 
     def __init__(self, gpus: Sequence[str]) -> None:
         self._folder = scratch_folder("mps")
+        self._gpus = tuple(gpus)
         pipe = subprocess.PIPE
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+        visible = {VISIBLE: ",".join(gpus)}
         self._keeper = start_python(
             MODULE,
             [str(self._folder)],
@@ -57,6 +59,10 @@ class Mps:
     def environment(self) -> Mapping[str, str]:
         """By which a process finds the daemon."""
         return {PIPES: str(self._folder / "pipe"), LOGS: str(self._folder / "log")}
+
+    def as_clients_name(self, gpus: Sequence[str]) -> list[str]:
+        """Returns how a process under the daemon names some of its GPUs."""
+        return _as_clients_name(gpus, self._gpus)
 
     def end(self) -> None:
         """Ends the daemon, and waits until it has."""
@@ -80,6 +86,11 @@ def can_be_started() -> bool:
     """Whether NVIDIA's program is here, and the user has no daemon of their own."""
     own = PIPES in os.environ or (USUAL_PIPES / "control").exists()
     return not own and shutil.which(CONTROL) is not None
+
+
+def _as_clients_name(gpus: Sequence[str], of: Sequence[str]) -> list[str]:
+    """The daemon numbers its GPUs from 0, in its order; a UUID means the same everywhere."""
+    return [str(of.index(name)) if name.isdecimal() else name for name in gpus]
 
 
 def _keep(folder: Path) -> None:
@@ -115,7 +126,9 @@ def _start(folder: Path) -> str | None:
                 check=True,
             )
         probe = [sys.executable, "-P", "-m", MODULE]
-        subprocess.run(probe, timeout=START_S, check=True, capture_output=True)
+        gpus = os.environ[VISIBLE].split(",")
+        seen = {**os.environ, VISIBLE: ",".join(_as_clients_name(gpus, gpus))}
+        subprocess.run(probe, env=seen, timeout=START_S, check=True, capture_output=True)
     except subprocess.CalledProcessError as error:
         if error.cmd[0] != CONTROL:
             return "no process can use a GPU under it"

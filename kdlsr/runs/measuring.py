@@ -23,6 +23,7 @@ from kdlsr.runs.plan import Run
 from kdlsr.training.fit import predict, train_epoch
 from kdlsr.training.learner import Learner
 from kdlsr.training.record import EpochRecord
+from kdlsr.training.recording import WARM_UP
 from kdlsr.training.steps import TrainingSteps
 from kdlsr.training.task import Task
 
@@ -104,12 +105,18 @@ def _timed(run: Run, learner: Learner, batch: int, steps: int) -> Pace | None:
         init_seed=0,
     )
     taken = TrainingSteps(learner, task)
-    train_epoch(taken, 0, _Unobserved())  # a warm-up
-    if run.device.type == "cuda":
-        predict(learner, task.test)  # likewise: it is recorded
+    _warm_up(taken)
     trained = _seconds(lambda: train_epoch(taken, 1, _Unobserved()))
     answered = _seconds(lambda: predict(learner, task.test).cpu())
     return Pace(step=trained / steps, answer=answered / len(rows))
+
+
+def _warm_up(taken: TrainingSteps) -> None:
+    """Trains and, on a GPU, evaluates until all is recorded, a smaller last batch too."""
+    train_epoch(taken, 0, _Unobserved())
+    if taken.learner.device.type == "cuda":
+        for _ in range(WARM_UP + 1):
+            predict(taken.learner, taken.task.test).cpu()  # all is done before the clock runs
 
 
 def _cross_entropy(run: Run) -> Loss:

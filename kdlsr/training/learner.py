@@ -60,6 +60,7 @@ class Learner:
         self._rate = torch.tensor(self.rate, dtype=dtype, device=self.device)
         self._reads_rate = self.takes_rate_tensor and (self.capture or not is_on_cpu)
         self._place_rate()
+        self._begin_momentum()
         recorder = Recorder(self.device, "evaluations", self.tell)
         self._answers: ByShape[Tensor] = ByShape(recorder)
 
@@ -125,6 +126,18 @@ class Learner:
             if "capturable" in group:
                 group["capturable"] = self.device.type == "cuda"
 
+    def _begin_momentum(self) -> None:
+        """Begins SGD's momentum at 0 in fp16, where the first step may be left out.
+
+        torch's fused one would have made its memory in that step, and not written into it.
+        """
+        fused = isinstance(self.optimizer, torch.optim.SGD) and self.takes_rate_tensor
+        for group in self.optimizer.param_groups if fused and self.scaler.is_enabled() else []:
+            for parameter in group["params"] if group["momentum"] else []:
+                state = self.optimizer.state[parameter]
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(parameter)
+
     def update(self, loss: Tensor) -> None:
         """One step of the optimiser down the gradient of `loss`."""
         self.optimizer.zero_grad(set_to_none=True)
@@ -172,4 +185,5 @@ class Learner:
             part.load_state_dict(checkpoint[name])
         self.rate = float(self.optimizer.param_groups[0]["lr"])
         self._place_rate()
+        self._begin_momentum()
         return [EpochRecord.from_line(line) for line in checkpoint["history"].splitlines()]

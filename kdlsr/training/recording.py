@@ -7,12 +7,14 @@ here knows what is computed.
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from kdlsr.data.samples import Inputs
+from kdlsr.machine.gpus import lacks_memory
 
 T = TypeVar("T")
 WARM_UP = 3  # times: kernels are chosen and an optimiser's memory is made by the first
@@ -54,6 +56,15 @@ class Recorder:
             self._tell(f"{self._what} are not recorded, and slower for it: {why}")
         self.records = False
 
+    def clear_up(self) -> None:
+        """Lets the device draw and allocate again, which a capture that failed may keep from it."""
+        index = self.device.index
+        index = torch.cuda.current_device() if index is None else index
+        with suppress(RuntimeError):  # torch before 2.12 leaves it open, and frees nothing then
+            torch._C._cuda_endAllocateToPool(index, self.pool)
+        generator = torch.cuda.default_generators[index]
+        generator.graphsafe_set_state(generator.clone_state())
+
 
 class Recording(Generic[T]):
     """One piece of work: the same tensors and the same shapes each time."""
@@ -77,7 +88,8 @@ class Recording(Generic[T]):
             if self._times < WARM_UP:
                 return self._warm(work)
             self._record(work)
-        if self._graph is None:
+        # A graph from before another failed draws its numbers from a state that is no one's now.
+        if self._graph is None or not self._recorder.records:
             return work()
         self._graph.replay()
         return self._result
@@ -119,7 +131,9 @@ class Recording(Generic[T]):
             ):
                 self._result = work()
         except RuntimeError as error:
-            _free_generator(recorder.device)
+            recorder.clear_up()
+            if lacks_memory(error):
+                raise
             recorder.give_up(str(error).partition("\n")[0])
             return
         self._graph = graph
@@ -131,13 +145,6 @@ def reason_not_to_record(caught: Sequence[warnings.WarningMessage]) -> str | Non
         if WAITED in str(warning.message):
             return f"the host waits for the device at {warning.filename}:{warning.lineno}"
     return None
-
-
-def _free_generator(device: torch.device) -> None:
-    """Lets the device's generator draw again, which a capture that failed may have kept."""
-    generators = torch.cuda.default_generators
-    generator = generators[torch.cuda.current_device() if device.index is None else device.index]
-    generator.graphsafe_set_state(generator.clone_state())
 
 
 class ByShape(Generic[T]):

@@ -135,6 +135,7 @@ class Bench:
 
 def _as_graph(step: Callable[[], None]) -> Callable[[], None]:
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())  # which makes the network and the batch
     with torch.cuda.stream(side):
         for _ in range(4):
             step()
@@ -142,7 +143,7 @@ def _as_graph(step: Callable[[], None]) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay
+    return lambda owner=step: graph.replay()  # the step owns what the graph reads
 
 
 # ---------------------------------------------------------------- parts
@@ -248,12 +249,11 @@ def measure(bench: Bench, name: str, parts: Sequence[str]) -> dict[str, object]:
     for part in parts:
         begun = time.perf_counter()
         try:
+            torch.cuda.empty_cache()  # of the part before; nothing without a GPU
             found |= PARTS[part](bench, name)
         except Exception as error:  # the others' figures are worth having: a lease is short
             found[part] = f"{type(error).__name__}: {str(error)[:200]}"
         print(f"{name} {part}: {time.perf_counter() - begun:.0f} s, {found}", flush=True)
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
     return found
 
 

@@ -31,10 +31,12 @@ class Report:
     Attributes:
         reason: what it raised, in a line; None: nothing.
         memory: of the process's GPU.
+        is_last: whether the process is fit for no other.
     """
 
     reason: str | None
     memory: Memory = NOTHING_TOLD
+    is_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,14 +70,13 @@ class KeptProcess:
         self.card, self.suits, self.log = card, suits, log
         self.given: Given | None = None
         self.connection, theirs = Pipe()
-        visible = {"CUDA_VISIBLE_DEVICES": ",".join(card.gpus)}  # before torch is imported
         number = theirs.fileno()
         with opened_log(log) as output:
             self._process = start_python(
                 "kdlsr.runs.executors.kept_process",
                 [str(number)],
                 output,
-                environment={**environment, **visible},
+                environment=environment,
                 passed=[number],
             )
         theirs.close()

@@ -76,7 +76,11 @@ def _carry_out(content: bytes, free: int) -> Report:
     if reason is not None:
         sys.stdout.write(f"--- failed: {reason}\n")
     _forget()
-    return Report(reason, Memory(free, give_back_memory(), any(lacked)))
+    try:
+        return Report(reason, Memory(free, give_back_memory(), any(lacked)))
+    except RuntimeError as error:
+        sys.stdout.write(f"--- memory cannot be given back, and this ends: {in_a_line(error)}\n")
+        return Report(reason, Memory(free, was_short=any(lacked)), is_last=True)
 
 
 def _forget() -> None:

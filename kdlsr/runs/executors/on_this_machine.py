@@ -18,7 +18,7 @@ from typing import Annotated
 from kdlsr.config import AtLeast
 from kdlsr.config.compose import relative_to_here
 from kdlsr.machine.cores import available_cores
-from kdlsr.machine.gpus import visible_gpus
+from kdlsr.machine.gpus import VISIBLE, visible_gpus
 from kdlsr.machine.mps import Mps, NoMps, can_be_started
 from kdlsr.runs.executors.cards import Card, JobsPerGpu
 from kdlsr.runs.executors.job import Capacity, Crash, Job, JobFunction, Worker, worker_of
@@ -137,7 +137,7 @@ class OnThisMachine:
         for process in free:
             self._drop(process)
         self._started += 1
-        process = KeptProcess(card, suits, self._log(), self.environment)
+        process = KeptProcess(card, suits, self._log(), self._environment_of(card))
         self._processes.append(process)
         return process
 
@@ -161,6 +161,11 @@ class OnThisMachine:
             return {}
         return self._mps.environment
 
+    def _environment_of(self, card: Card) -> Mapping[str, str]:
+        shared = self.environment  # MPS is there from now on, or is not
+        gpus = self._mps.as_clients_name(card.gpus) if self._mps else card.gpus
+        return {**shared, VISIBLE: ",".join(gpus)}  # before torch is imported
+
     def _wait(self) -> None:
         """Returns when a process has something to tell, or may have died."""
         wait([process.connection for process in self._busy()], POLL_S)
@@ -174,7 +179,8 @@ class OnThisMachine:
         card, memory = process.card, report.memory
         card.learn(memory)
         too_many = sum(other.card is card for other in self._processes) > card.limit
-        if too_many or not process.is_alive or time.monotonic() - given.began > SHORT_S:
+        is_fit = process.is_alive and not report.is_last
+        if too_many or not is_fit or time.monotonic() - given.began > SHORT_S:
             self._drop(process)
         if memory.was_short and card.gives_way(card.running, given.limit):
             waiting.appendleft(given.job)
