@@ -1,6 +1,8 @@
 """A recorded step on an NVIDIA GPU: what a plain one does, to the bit, and without waiting."""
 
+import multiprocessing
 import os
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,11 +206,20 @@ def test_a_loss_that_asks_the_host_is_not_recorded_and_one_line_says_so(
     assert Path(__file__).name in line
 
 
-def test_what_fails_to_be_recorded_is_done_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_to_be_recorded_is_done_as_it_is() -> None:
+    """In a process of its own, which a capture that failed may leave unable to go on."""
+    alone = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with alone:
+        alone.submit(_fail_to_record).result()
+
+
+def _fail_to_record() -> None:
     """As where torch does not notice that the host waits: the watch is switched off here."""
+    torch.use_deterministic_algorithms(True)
     losses.names()
-    monkeypatch.setattr(losses, "_options", losses._options | {"asking": Asking})
-    monkeypatch.setattr("kdlsr.training.recording.reason_not_to_record", lambda _: None)
+    patch = pytest.MonkeyPatch()  # for good: this process ends with this
+    patch.setattr(losses, "_options", losses._options | {"asking": Asking})
+    patch.setattr("kdlsr.training.recording.reason_not_to_record", lambda _: None)
     lines: list[str] = []
     plain, captured = (
         _steps(capture, lines, "plain_cnn", loss="asking") for capture in (False, True)
@@ -217,6 +228,11 @@ def test_what_fails_to_be_recorded_is_done_as_it_is(monkeypatch: pytest.MonkeyPa
         for steps in (plain, captured):
             train_epoch(steps, epoch, RecordingObserver())
     assert _equal(_state(plain), _state(captured))
+    assert len(lines) == 1
+    torch.cuda.empty_cache()  # as each recording does that comes later
+    expected = predict(plain.learner, plain.task.test)
+    for _ in range(WARM_UP + 1):
+        assert torch.equal(predict(captured.learner, captured.task.test), expected)
     assert len(lines) == 1
 
 

@@ -104,16 +104,16 @@ def test_a_compiled_run_and_its_evaluation_agree_with_eager_ones() -> None:
     from kdlsr.training.fit import predict
 
     device = torch.device("cuda")
-    learner, task = _learner(), _task()
-    expected = predict(learner, task.test)
+    learner = _learner()
+    expected = predict(learner, _task().test)
     learner.device = device
     learner.model.to(device)
     compile_model(learner.model, device)
     learner.compiled = True
     assert learner.is_graphed
-    batches = [b._replace(inputs=b.inputs.to(device)) for b in task.test]  # type: ignore[union-attr]
+    test = _task(device=device).test
     for _ in range(3):  # a graph is recorded in the second call and replayed from then on
-        logits = predict(learner, batches)  # type: ignore[arg-type]
+        logits = predict(learner, test)
         assert torch.allclose(logits.to(CPU), expected, atol=1e-3)
 
 

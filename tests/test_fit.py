@@ -35,12 +35,12 @@ CPU = torch.device("cpu")
 SCHEDULE = ScheduleConfig(epochs=3, batch_size=32, warmup_epochs=1, milestones=(2,))
 
 
-def _task(seed: int = 0) -> Task:
+def _task(seed: int = 0, device: torch.device = CPU) -> Task:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 100)
     pixels = rng.integers(0, 256, (100, 8, 8, 1), dtype=np.uint8)
     samples = Images(pixels, labels).samples(
-        ImageSpec(8, 8, 1), Normalisation((0.5,), (0.25,)), read_recipe("shift"), CPU
+        ImageSpec(8, 8, 1), Normalisation((0.5,), (0.25,)), read_recipe("shift"), device
     )
     samples.evaluation_batch_size = 16
     everything = np.arange(100)
