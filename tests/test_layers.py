@@ -7,8 +7,14 @@ from torch import Tensor, nn
 from kdlsr.config.inputs import ImageSpec
 from kdlsr.machine.device import multiplies_bf16_matrices
 from kdlsr.models import build_model, layers
-from kdlsr.models.layers import StridedDepthwise, conv
-from kdlsr.models.side_by_side import SideBySide, SideBySideConvolution, apart, in_a_row
+from kdlsr.models.convolutions import (
+    SideBySide,
+    SideBySideConvolution,
+    StridedDepthwise,
+    apart,
+    in_a_row,
+)
+from kdlsr.models.layers import conv
 
 CHANNELS = 8
 
