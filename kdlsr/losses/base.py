@@ -51,6 +51,7 @@ class Loss(ABC):
         forms: in which of the forms that can be confused it exists (a field `form` has them,
             where there are several).
         stated: hyper-parameters that a published row cannot leave to this loss's defaults.
+        in_epochs: those that are lengths in epochs: of a shorter schedule a row takes their share.
     """
 
     num_classes: int
@@ -60,6 +61,7 @@ class Loss(ABC):
     decays_state: ClassVar[bool] = False
     forms: ClassVar[tuple[str, ...]] = ("as_written",)
     stated: ClassVar[frozenset[str]] = frozenset()
+    in_epochs: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         if self.num_classes < 2:

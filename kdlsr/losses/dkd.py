@@ -69,8 +69,8 @@ class DecoupledDistillation(Loss):
     Whether the paper writes anything otherwise is not known to us: there is one form.
 
     With alpha 1 and beta = 1 - pt_y it is KD of weight 1. Its controls have KD's divergence whole
-    with one of its two weights, the same tau and the same warm-up; which of
-    the two is "KD at its weight" is open, since KD weighs what is not the class by 1 - pt_y.
+    with one of its two weights, the same tau and the same warm-up; which of the two is "KD at its
+    weight" is open, since KD weighs what is not the class by 1 - pt_y.
 
     Attributes:
         target: alpha, 0 or more.
@@ -87,6 +87,7 @@ class DecoupledDistillation(Loss):
     needs: ClassVar[frozenset[str]] = frozenset({"soft_targets"})
     forms: ClassVar[tuple[str, ...]] = ("as_released",)
     stated: ClassVar[frozenset[str]] = frozenset({"target", "non_target", "tau"})
+    in_epochs: ClassVar[frozenset[str]] = frozenset({"warmup_epochs"})
 
     @property
     def hard_scale(self) -> float:

@@ -61,6 +61,7 @@ class WeightedDistillation(Loss):
     needs: ClassVar[frozenset[str]] = frozenset({"soft_targets"})
     forms: ClassVar[tuple[str, ...]] = ("standard",)
     stated: ClassVar[frozenset[str]] = frozenset({"hard", "soft", "tau"})
+    in_epochs: ClassVar[frozenset[str]] = frozenset({"warmup_epochs"})
 
     def __post_init__(self) -> None:
         super().__post_init__()

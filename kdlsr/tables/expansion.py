@@ -21,8 +21,6 @@ from kdlsr.tables.reading import read_setting
 from kdlsr.tables.schema import Cell, Paper, Table
 from kdlsr.tables.setting import SizedSetting
 
-WARM_UP = "warmup_epochs"  # a loss's option in epochs of the published schedule
-
 
 class Expansion:
     """One table's cells, made one after the other: a cell's baseline is a cell too."""
@@ -102,7 +100,7 @@ class Expansion:
         if cell.omitted is not None:
             self.cells[row.key] = row
             return
-        cell = self._warmed_up(cell)
+        cell = self._on_this_schedule(cell)
         baseline = self._baseline(cell.network, cell.student_role)
         for variant in forms_of(cell, self._classes, self.request.forms):
             has_controls = self.request.controls and self.table.controls
@@ -192,21 +190,21 @@ class Expansion:
             return "self", network + recipe
         return name, Overrides(o for o in network if o.key != "model") + recipe
 
-    def _warmed_up(self, cell: Cell) -> Cell:
-        """Returns a row with its loss's warm-up on this schedule: the same share of it."""
-        published = cell.options.get(WARM_UP)
-        epochs = int(self._config["schedule"]["epochs"])
-        if not published or epochs == self.setting.epochs:
-            return cell
-        share = rounded(published * epochs / self.setting.epochs)
-        return replace(cell, options={**cell.options, WARM_UP: share})
+    def _on_this_schedule(self, cell: Cell) -> Cell:
+        """Returns a row with what its loss counts in epochs as long a share of this schedule."""
+        in_epochs = find_method(cell.method).loss_class.in_epochs
+        ours = {key: rounded(self._share(cell.options[key])) for key in in_epochs & {*cell.options}}
+        return replace(cell, options={**cell.options, **ours}) if ours else cell
 
     def _epoch(self, published: int | str) -> int | str:
         """Returns a teacher's epoch on this schedule: the same share of it, 1 at least."""
         if isinstance(published, str) or published == 1:
             return published
-        epochs = int(self._config["schedule"]["epochs"])
-        return max(1, round(published * epochs / self.setting.epochs))
+        return max(1, round(self._share(published)))
+
+    def _share(self, published: float) -> float:
+        """Returns epochs of this schedule, as large a share of it as of the published one."""
+        return published * int(self._config["schedule"]["epochs"]) / self.setting.epochs
 
     def _runs(self, overrides: Overrides, where: str) -> tuple[Run, ...]:
         try:
