@@ -44,6 +44,7 @@ class Facts:
         skipped: how many files of which kind were passed over among those that hold the samples;
             None: the data set is no tree of files that might hold others.
         remark: what a user should know of what was found; None: nothing.
+        finds_classes: its classes are whatever its files hold: a run says how many there are.
         with_f1: F1 of class 1 is among its metrics, where there are two classes.
     """
 
@@ -55,6 +56,7 @@ class Facts:
     test: int | None = None
     skipped: tuple[tuple[str, int], ...] | None = None
     remark: str | None = None
+    finds_classes: bool = False
     with_f1: bool = False
 
 

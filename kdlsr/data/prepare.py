@@ -57,9 +57,7 @@ def facts_of(config: DatasetConfig) -> Facts:
     """
     recipe = read_recipe(config.views)
     facts = _facts_once(dataset_of(config))
-    for count, use in ((facts.train, "train"), (facts.test, "test")):
-        if count == 0:
-            raise UserError(f"dataset={config.name} has nothing to {use} on")
+    _check_any(config.name, facts.train, facts.test)
     if config.subset is not None and config.subset < facts.num_classes:
         raise UserError(
             f"dataset.subset={config.subset} is less than one sample for each of the "
@@ -113,8 +111,7 @@ def load_streams(
     """
     facts = facts_of(config)
     train, test = _load_once(dataset_of(config), facts.fingerprint, progress)
-    if not len(test.labels):  # one that could not be counted before it was loaded
-        raise UserError(f"dataset={config.name} has nothing to test on")
+    _check_any(config.name, facts.train, len(test.labels))
     kept, held_out = _kept(config, train, facts)
     normalisation = _normalisation(config, train, kept)
     recipe = read_recipe(config.views)
@@ -134,6 +131,13 @@ def load_streams(
         test=tested(test),
         more={name: tested(content) for name, content in dataset_of(config).more().items()},
     )
+
+
+def _check_any(dataset: str, train: int | None, test: int | None) -> None:
+    """Refuses a data set with nothing to train or to test on; None: not counted yet."""
+    for count, use in ((train, "train"), (test, "test")):
+        if count == 0:
+            raise UserError(f"dataset={dataset} has nothing to {use} on")
 
 
 def _kept(config: DatasetConfig, train: Content, facts: Facts) -> tuple[Rows, Rows]:

@@ -80,6 +80,7 @@ class TextDataset(Dataset):
             train=len(splits.train.parts),
             test=len(splits.test.parts),
             remark=splits.remark,
+            finds_classes=True,
             with_f1=self.f1_is_reported,
         )
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from kdlsr.config import LostRun, RunFailed, UserError
 from kdlsr.config.compose import relative_to_here
-from kdlsr.config.inputs import TextSpec
 from kdlsr.config.schema import RunConfig, TrackerConfig
 from kdlsr.data.listing import in_words
 from kdlsr.data.prepare import load_streams
@@ -167,15 +166,15 @@ def _tell_of_data(run: Run, session: Session) -> None:
     if facts.remark is not None:
         session.watcher.message(f"dataset={name}: {facts.remark}")
     if facts.skipped is not None:
-        session.watcher.message(
-            f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
-            f"{facts.test:,} to test on; passed over: {in_words(facts.skipped)}"
-        )
-    elif isinstance(facts.spec, TextSpec):  # whose classes are whatever labels were found
-        session.watcher.message(
-            f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
-            f"{facts.test:,} to test on, of {facts.num_classes} classes"
-        )
+        found = f"; passed over: {in_words(facts.skipped)}"
+    elif facts.finds_classes:
+        found = f", of {facts.num_classes} classes"
+    else:
+        return  # it is what it is, and may not be counted yet
+    session.watcher.message(
+        f"dataset={name}: {facts.train:,} {facts.spec.kind} to train on, "
+        f"{facts.test:,} to test on{found}"
+    )
 
 
 # ---------------------------------------------------------------- teachers

@@ -116,17 +116,14 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     check_teacher_fits(config, loss)
     check_tracker(config.tracker.name, config.tracker.options)
     device = resolve_device(config.device)
-    check_threads(config.threads)
-    if config.compile:
-        check_compiler(device.type)
+    _check_machine(config, device)
     # All that is the run's own before its teacher, whose refusals are said to be the teacher's.
     optimisation = resolve_optimisation(config.schedule, model.recipe)
     precision = resolve_precision(config.precision, device, model.bf16_flags)
     check_network(config, facts)
     check_epochs(config)
-    teacher, teacher_run = None, None
-    if loss.needs_teacher or config.start == "teacher":
-        teacher, teacher_run = _plan_teacher(config, command, facts)
+    is_taught = loss.needs_teacher or config.start == "teacher"
+    teacher, teacher_run = _plan_teacher(config, command, facts) if is_taught else (None, None)
     run = Run(
         config=config,
         command=command,
@@ -142,6 +139,13 @@ def plan_run(config: RunConfig, command: Overrides = NO_OVERRIDES) -> Run:
     check_start(config, teacher)
     cell_id = readable_id(_words(run), identity_of(run, with_seeds=False))
     return dataclasses.replace(run, run_id=_run_id(run), cell_id=cell_id)
+
+
+def _check_machine(config: RunConfig, device: torch.device) -> None:
+    """Refuses more threads than this machine has room for, and to compile without a compiler."""
+    check_threads(config.threads)
+    if config.compile:
+        check_compiler(device.type)
 
 
 def with_seed(run: Run, seed: int) -> Run:
