@@ -12,7 +12,9 @@ processor's flags, a line says so, and the same is measured. The last line is on
     amx         whether the processor has amx_bf16
     NETWORK     shares of oneDNN's time: forward, input gradients (`backward_data`), weight
                 gradients (`backward_weights`), reorders, matrix products; `backward` over
-                `forward` (2 is due); `rate`: all convolutions' FLOP/s over one convolution's
+                `forward` (2 is due); `rate`: all convolutions' FLOP/s over one convolution's;
+                `side_by_side`: images/s of processor time with small maps in a row, as they are
+                where there is AMX, over those without, a step of training
 """
 
 import argparse
@@ -21,19 +23,21 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from machine import describe
 from ours import epochs_of, our_learner, our_task
 from torch.nn import functional as F
-from turns import finish
+from turns import Contestant, finish, in_turns, ratio
 
-from kdlsr.machine.cores import cpu_info
-from kdlsr.machine.device import BF16_MATRICES
+from kdlsr.machine.device import multiplies_bf16_matrices
+from kdlsr.models import layers
 
 CPU = torch.device("cpu")
 REFERENCE = "mb{batch}_ic128oc128_ih16oh16kh3sh1dh0ph1_iw16ow16kw3sw1dw0pw1"
@@ -109,6 +113,18 @@ def traced(network: str, batch: int, steps: int) -> dict[Primitive, list[float]]
     return read(done.stdout.decode().splitlines())
 
 
+def side_by_side(network: str, batch: int, rounds: int) -> float:
+    """Returns how much as quick training is with small maps laid side by side, in turns."""
+    torch.set_num_threads(1)
+    contestants = {}
+    for name, laid in (("in a row", True), ("apart", False)):
+        with patch.object(layers, "multiplies_bf16_matrices", lambda laid=laid: laid):
+            learner = our_learner(network, "bf16", batch, CPU)
+        contestants[name] = Contestant(epochs_of(learner, our_task(batch, batch, CPU)), batch)
+    found = in_turns(contestants, rounds, time.process_time)
+    return ratio(found["in a row"], found["apart"])
+
+
 def show(
     calls: dict[Primitive, list[float]], batch: int, steps: int, rows: int
 ) -> dict[str, float]:
@@ -144,12 +160,13 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["resnet18", "mobilenetv2"])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5, help="turns of what is timed in turns")
     parser.add_argument("--rows", type=int, default=12, help="primitives shown of each network")
     parser.add_argument("--trace", metavar="NETWORK", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.trace:
         return trace(options.trace, options.batch, options.steps)
-    amx = not BF16_MATRICES.isdisjoint(cpu_info("flags", "features").split())
+    amx = multiplies_bf16_matrices()
     print(describe(), f"1 thread, bf16, batch {options.batch}", sep="; ")
     if not amx:
         print("This processor has no amx_bf16: these are figures of its other instructions.")
@@ -158,6 +175,7 @@ def main() -> None:
         print(f"{network}: share of oneDNN's time; rate over one 3x3 convolution's; primitive")
         calls = traced(network, options.batch, options.steps)
         figures = show(calls, options.batch, options.steps, options.rows)
+        figures["side_by_side"] = side_by_side(network, options.batch, options.rounds)
         print("  " + ", ".join(f"{name} {value:.2f}" for name, value in figures.items()))
         results[network] = {name: round(value, 3) for name, value in figures.items()}
     finish(results)
