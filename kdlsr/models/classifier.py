@@ -8,6 +8,8 @@ is left in the precision that was chosen.
 import torch
 from torch import Tensor, nn
 
+WITHOUT_AUTOCAST = "meta"  # where shapes alone are computed; torch's own question breaks a graph
+
 
 class _InFp32(nn.Module):
     """A layer that computes in fp32 in evaluation mode, whatever autocast says."""
@@ -18,7 +20,7 @@ class _InFp32(nn.Module):
         """As the layer that it stands in for; features may be of any floating type."""
         out: Tensor
         device = features.device.type
-        if self.training or not torch.amp.is_autocast_available(device):
+        if self.training or device == WITHOUT_AUTOCAST:
             out = super().forward(features)
             return out
         with torch.autocast(device, enabled=False):
