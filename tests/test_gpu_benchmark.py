@@ -39,7 +39,7 @@ def test_a_recorded_step_keeps_alive_what_its_graph_reads(
 
     batch = torch.ones(2)
     seen = weakref.ref(batch)
-    replay = gpu._as_graph(step_on(batch))
+    replay = gpu.as_graph(step_on(batch))
     del batch
     gc.collect()
     replay()

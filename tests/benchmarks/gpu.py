@@ -9,6 +9,7 @@ recording and compilation are outside of the clock; ratios are taken within a tu
 named and leaves the rest standing. Parts: `steps,teacher,peers,together` (`--parts`). The last
 line is one JSON object, an object for each network:
 
+    first_epoch_s         of a process that trains such a network for the first time
     images_per_second     of `train`'s own loop: views, loss, optimiser, term log; epochs of them
     over_bare             that over a bare network, cross-entropy and SGD on one fixed batch, in
                           one CUDA graph
@@ -34,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ceiling import convolution_rate, matmul_rate, training_flops
+from ceiling import as_graph, convolution_rate, matmul_rate, training_flops
 from machine import describe
 from ours import CLASSES, SIZE, epochs_of, made_images, network, our_learner, our_task
 from ours import stored_teacher as stored_outputs
@@ -52,7 +53,8 @@ WITH_PEERS = ("resnet18", "mobilenetv2")
 TAUGHT, TAUGHT_BATCH = "mobilenetv2", 64
 KD = {"form": "as_released", "alpha": 0.95, "tau": 20.0}
 CLASSES_ON_DISK = 10
-WARM_EPOCHS = 4  # until an epoch's last, smaller batch is recorded too
+WARM_EPOCHS = 1  # whose first steps are those before the recording
+PLAIN_SHARE = 5  # the slow way is timed on fewer steps
 TRAIN = [sys.executable, "-m", "kdlsr.train"]
 
 
@@ -82,7 +84,8 @@ class Bench:
     ) -> Contestant:
         """Returns epochs of a run's own loop, warm."""
         batch = batch or self.batch
-        count, epochs = batch * self.steps, WARM_EPOCHS + self.rounds + 1
+        steps = self.steps if capture else max(self.steps // PLAIN_SHARE, 1)
+        count, epochs = batch * steps, WARM_EPOCHS + self.rounds + 1
         teacher = stored_outputs(count, epochs, self.device) if taught else None
         loss, options = ("kd", KD) if taught else ("ce", {})
         task = our_task(count, batch, self.device, loss, options, teacher)
@@ -92,11 +95,17 @@ class Bench:
             epoch()
         return Contestant(epoch, count)
 
+    def first_epoch_s(self, name: str) -> float:
+        """Returns how long one takes in which kernels are chosen and a step is recorded."""
+        begun = time.perf_counter()
+        self.ours(name, capture=True)
+        return time.perf_counter() - begun
+
     def bare(self, name: str) -> Contestant:
         """Returns as many steps on one batch, each of them one CUDA graph."""
         step = self._bare_step(name)
         if self.device.type == "cuda":
-            step = _as_graph(step)
+            step = as_graph(step)
 
         def run() -> None:
             for _ in range(self.steps):
@@ -133,23 +142,11 @@ class Bench:
         return Contestant(PeerLoop(network(name), cross_entropy, loader, self.device), count)
 
 
-def _as_graph(step: Callable[[], None]) -> Callable[[], None]:
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())  # which makes the network and the batch
-    with torch.cuda.stream(side):
-        for _ in range(4):
-            step()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        step()
-    return lambda owner=step: graph.replay()  # the step owns what the graph reads
-
-
 # ---------------------------------------------------------------- parts
 
 
 def steps(bench: Bench, name: str) -> dict[str, float]:
+    first = bench.first_epoch_s(name)
     contestants = {
         "ours": bench.ours(name, capture=True),
         "plain": bench.ours(name, capture=False),
@@ -161,6 +158,7 @@ def steps(bench: Bench, name: str) -> dict[str, float]:
     tflops = reached * training_flops(network(name), SIZE) / 1e12
     convolution = convolution_rate(bench.precision, bench.device)
     return {
+        "first_epoch_s": first,
         "images_per_second": round(reached),
         "over_bare": ratio(found["ours"], found["bare"]),
         "over_plain": ratio(found["ours"], found["plain"]),
@@ -210,8 +208,10 @@ def _seconds_per_epoch(bench: Bench, name: str, root: Path, runs: int) -> float:
     words += ["schedule.warmup_epochs=0", f"device={bench.device.type}", f"output_dir={output}"]
     words += ["+cluster=local", f"hydra.launcher.jobs_per_gpu={runs}"]
     done = subprocess.run([*TRAIN, *words], cwd=root, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines()
     if done.returncode:
-        raise RuntimeError(done.stderr.strip().splitlines()[-1])
+        raise RuntimeError(said[-1])
+    print(*(line for line in said if "MPS" in line), sep="\n", end="")
     epochs = [_epoch_seconds(run) for run in (output / "runs").iterdir()]
     # The first ones warm up; the last ones some have to themselves.
     middle = [s for seconds in epochs for s in seconds[len(seconds) // 3 : -1]]
@@ -265,11 +265,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="of an epoch")
     parser.add_argument("--at-once", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=15, help="of the runs at once")
+    parser.add_argument(
+        "--no-search", action="store_true", help="cuDNN's heuristics choose kernels"
+    )
     parser.add_argument("--cpu", action="store_true", help="tiny, to try the script")
     options = parser.parse_args()
     device = torch.device("cpu") if options.cpu else resolve_device("cuda")
     precision = resolve_precision("auto", device)
-    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.benchmark = not options.no_search
     sizes = (128, options.steps, options.rounds, options.at_once, options.epochs)
     if options.cpu:
         torch.set_num_threads(1)
