@@ -35,10 +35,10 @@ def max_suppression(logits: Tensor, labels: Tensor, *, weight: float | Tensor) -
 class MaxSuppression(Loss):
     """H(q, p) + lambda_e (max z - mean z), with lambda_e = begin + (end - begin) e / E.
 
-    MaxSup, 2025; from its code (ZhouYuxuanYX/Maximum-Suppression-Regularization, `Conv/ffcv`):
-    e counts from 0, so that `end` is not reached. Released for ImageNet and CIFAR-10-LT alone,
-    with lambda from 0.1 to 0.2. Whether the paper's experiments have that schedule is not
-    known to us, and so there is one form.
+    MaxSup of Zhou et al., NeurIPS 2025, as its code has it
+    (ZhouYuxuanYX/Maximum-Suppression-Regularization, `Conv/ffcv`): e counts from 0, so that `end`
+    is not reached. Released for ImageNet and CIFAR-10-LT alone, with lambda from 0.1 to 0.2.
+    Whether the paper's experiments have that schedule is not known to us, and so there is one form.
 
     Label smoothing is exactly H(q, p) + epsilon (z_y - mean z): on samples that are classified
     correctly MaxSup *is* LSR, with an epsilon that doubles, while the LSR that it was compared
