@@ -169,6 +169,16 @@ def test_one_command_adds_seeds_until_decided_and_its_report_says_at_which_look(
     assert {path.name: path.read_bytes() for path in page.iterdir()} == made
 
 
+def test_a_report_in_the_middle_of_a_look_says_how_many_seeds_there_are(
+    folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *others, _ = _jobs(look_at_plan(plan, None, RULE).plan)
+    _complete(others)
+    assert _reproduce(monkeypatch, *AUTO, "mode=report") == 0
+    report = json.loads((folder / "outputs/reports/mine/report.json").read_text())
+    assert "; n = 2 to 3 of 3)" in report["first_line"]
+
+
 @pytest.mark.parametrize("looks", ["[5,3]", "[1,3]", "[]", "[3,3]"])
 def test_looks_that_do_not_rise_cost_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, looks: str

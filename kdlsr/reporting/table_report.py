@@ -48,7 +48,7 @@ def report_table(
         **vars(found) | {"caveats": (*found.caveats, *_faults_of_teachers(runs))},
         name=planned.report_name,
         title=table.title,
-        first_line=f"Profile {profile.name} ({data}; {_n(planned)}): {profile.means}.",
+        first_line=f"Profile {profile.name} ({data}; {_n(planned, cells)}): {profile.means}.",
         data=data,
         command=command,
         source=table.source,
@@ -71,15 +71,23 @@ def read_cells(planned: PlannedTable, states: Mapping[str, JobState]) -> list[Ce
     return [_cell(cell, states, planned.table.paper_runs) for cell in planned.cells]
 
 
-def _n(planned: PlannedTable) -> str:
+def _n(planned: PlannedTable, cells: Iterable[Cell]) -> str:
     """Returns how many seeds the cells have, and how many teachers those that are taught."""
-    counts = {len({run.config.seed for run in cell.runs}) for cell in planned.cells if cell.runs}
-    low, high = min(counts, default=0), max(counts, default=0)
-    n = f"n = {high}" if low == high else f"n = {low} to {high}"
+    run = [cell for cell in cells if cell.runs]
+    complete = [{r.card.seed for r in cell.runs if r.state == "complete"} for cell in run]
+    n = _from_to(map(len, complete))
+    if any(run.state != "complete" for cell in run for run in cell.runs):
+        n += f" of {_from_to(len({r.card.seed for r in cell.runs}) for cell in run)}"
     teachers = planned.request.teacher_seeds
     if teachers == "each":
-        return f"{n}, each with a teacher of its own"
-    return n if teachers == 1 else f"{n} x {teachers} teachers"
+        return f"n = {n}, each with a teacher of its own"
+    return f"n = {n}" if teachers == 1 else f"n = {n} x {teachers} teachers"
+
+
+def _from_to(counts: Iterable[int]) -> str:
+    counts = set(counts)
+    low, high = min(counts, default=0), max(counts, default=0)
+    return f"{high}" if low == high else f"{low} to {high}"
 
 
 def _faults_of_teachers(runs: Iterable[Run]) -> list[str]:
