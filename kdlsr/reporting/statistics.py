@@ -75,7 +75,7 @@ class Compatibility:
 
     Attributes:
         difference: ours minus the paper's.
-        tolerance: max(0.4, t sqrt(s^2 / n + s_paper^2 / 3)).
+        tolerance: max(0.4, t sqrt(s^2 / n + s_paper^2 / m)), m the paper's runs (3 where not said).
         compatible: |difference| <= tolerance.
     """
 
