@@ -112,11 +112,15 @@ def test_a_name_that_fits_no_run_or_several_is_one_line_and_exit_code_2(
     assert done.stderr.count("\n") == 1
 
 
+DAMAGED = [("", "empty"), ("[" * 100_000, "nested too deep"), ('{"a": Infinity}', "Infinity is no")]
+
+
 def test_a_damaged_card_is_one_line_and_exit_code_2(stored: Any, why: Any, tmp_path: Path) -> None:
     run = stored(*DIGITS)
     folder = tmp_path / "outputs" / "runs" / run.run_id
-    (folder / "run.json").write_text("")
-    done = why(str(folder))
-    assert done.returncode == 2
-    assert "run.json is no JSON: empty" in done.stderr
-    assert done.stderr.count("\n") == 1
+    for content, reason in DAMAGED:
+        (folder / "run.json").write_text(content)
+        done = why(str(folder))
+        assert done.returncode == 2
+        assert f"run.json is no JSON: {reason}" in done.stderr
+        assert done.stderr.count("\n") == 1

@@ -13,6 +13,7 @@ from kdlsr.data.dataset import data_dir, datasets
 from kdlsr.data.text_dataset import TextDataset, TextSplits
 from kdlsr.data.text_table import read_text
 from kdlsr.data.texts import Texts
+from kdlsr.files import parse_json
 
 FILE = "data_full.json"
 
@@ -50,9 +51,11 @@ class Clinc150(TextDataset):
 
 def _parsed(path: Path) -> Mapping[str, Any]:
     try:
-        values = json.loads(read_text(path))
+        values = parse_json(read_text(path))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}, line {error.lineno}: no JSON ({error.msg})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON ({error})") from error
     if not isinstance(values, Mapping):
         raise UserError(f"{path}: expected the splits train and test")
     return values

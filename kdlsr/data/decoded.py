@@ -29,6 +29,7 @@ from kdlsr.data.listing import Tree
 from kdlsr.files import (
     disk_refusals,
     locked,
+    parse_json,
     remove_abandoned,
     remove_folder,
     whole_folder,
@@ -98,7 +99,7 @@ def _folder(tree: Tree, fingerprint: str, decoding: Decoding) -> Path:
 def _open(folder: Path) -> tuple[Images, Images] | None:
     """Returns the cache's content, or None where it is missing, truncated or altered."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = parse_json((folder / MANIFEST).read_bytes())
         for name, (size, crc32) in manifest.items():
             if (folder / name).stat().st_size != size or _crc32(folder / name) != crc32:
                 return None

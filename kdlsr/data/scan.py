@@ -20,7 +20,7 @@ from kdlsr.data.dataset import cache_dir, quiet
 from kdlsr.data.file_kind import NO_HEAD, AnyPath, FileKind, Head
 from kdlsr.data.in_parallel import in_parallel
 from kdlsr.data.listing import Tree
-from kdlsr.files import disk_refusals, write_whole
+from kdlsr.files import disk_refusals, parse_json, write_whole
 from kdlsr.files.download import Progress
 
 # A file changed this shortly before it was read may change again within its time stamp's tick.
@@ -186,7 +186,7 @@ def _digest(text: str) -> str:
 
 def _read_index(path: Path) -> dict[str, Row]:
     try:
-        rows = json.loads(path.read_bytes())
+        rows = parse_json(path.read_bytes())
         return {name: Row(*row) for name, row in rows.items()}
     except FileNotFoundError:
         return {}

@@ -104,6 +104,22 @@ def write_whole(
         file.write(content.encode() if isinstance(content, str) else content)
 
 
+def parse_json(content: str | bytes) -> Any:
+    """Returns the plain values that a JSON file holds.
+
+    Raises:
+        ValueError: it is no JSON, has a number that is not finite, or is nested without end.
+    """
+
+    def refuse(constant: str) -> object:
+        raise ValueError(f"{constant} is no number of JSON's")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deep") from error
+
+
 def write_json(path: Path, value: Any, *, guard: Guard | None = None) -> None:
     """Writes nested plain values as indented JSON; numbers that are not finite are refused.
 

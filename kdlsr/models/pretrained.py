@@ -6,7 +6,6 @@ is read is numbers and text: weights as .safetensors, never a pickle, and no cod
 
 import functools
 import importlib.util
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 from kdlsr.config import UserError
 from kdlsr.config.compose import relative_to_here
-from kdlsr.files import file_digest
+from kdlsr.files import file_digest, parse_json
 
 CONFIG = "config.json"
 WEIGHTS, SHARDS = "model.safetensors", "model.safetensors.index.json"
@@ -115,7 +114,7 @@ def read_object(path: Path) -> Mapping[str, Any]:
         UserError: it cannot be read, or holds none.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if not isinstance(found, dict):

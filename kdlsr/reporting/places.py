@@ -1,10 +1,10 @@
 """Where a report stands, and whose it is: no table's in the place of another's."""
 
-import json
 import os
 from pathlib import Path
 
 from kdlsr.config import UserError
+from kdlsr.files import parse_json
 
 
 def made_from(table: str, root: Path) -> str:
@@ -30,7 +30,7 @@ def check_place(name: str, origin: str, root: Path) -> None:
     """
     folder = root / "reports" / name
     try:
-        there = json.loads((folder / "report.json").read_bytes())["made_from"]
+        there = parse_json((folder / "report.json").read_bytes())["made_from"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # none, or none that says whose it is
     if not isinstance(there, str) or there in ("", origin):

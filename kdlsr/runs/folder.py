@@ -6,13 +6,13 @@ timing.json) never fails a run.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from kdlsr.config import UserError
+from kdlsr.files import parse_json
 from kdlsr.runs.card import RunCard
 from kdlsr.runs.identity import is_sealed, unsealed
 from kdlsr.runs.result import RunResult, Status
@@ -225,7 +225,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if content is None:
         return None
     try:
-        values = json.loads(content)
+        values = parse_json(content)
     except ValueError as error:
         raise DamagedFile(f"{path} is no JSON: {'empty' if not content else error}") from error
     if not isinstance(values, dict):

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from kdlsr.config import LostRun
-from kdlsr.files import create_whole, remove_files, write_whole
+from kdlsr.files import create_whole, parse_json, remove_files, write_whole
 
 HEARTBEAT_S = 5.0
 STALE_S = 60.0  # no heartbeat seen for so long: the owner on another machine is gone
@@ -199,7 +199,7 @@ def _holders(folder: Path) -> list[Holder]:
         if not name:
             continue
         try:
-            found.append(_holder(json.loads(path.read_text()), int(name.group(1))))
+            found.append(_holder(parse_json(path.read_text()), int(name.group(1))))
         except FileNotFoundError:
             continue  # released between the listing and the reading
         except (ValueError, TypeError, AttributeError):

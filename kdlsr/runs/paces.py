@@ -1,7 +1,6 @@
 """The paces of networks on this machine, measured once and remembered below an output folder."""
 
 import dataclasses
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TypeAlias
 
 import torch
 
-from kdlsr.files import disk_refusals, write_json
+from kdlsr.files import disk_refusals, parse_json, write_json
 from kdlsr.machine.cores import available_cores, default_threads
 from kdlsr.machine.environment import device_name
 from kdlsr.runs.identity import canonical
@@ -94,7 +93,7 @@ def _threads(run: Run, cores: int | None) -> int:
 
 def _read(path: Path) -> dict[str, Pace]:
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         return {key: Pace(**values) for key, values in found.items()}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}  # none yet, or damaged: measured anew

@@ -12,7 +12,6 @@ NumPy only: listing stores must not wait for torch. What moves the bits of outpu
 makes a key, is decided in `runs/`.
 """
 
-import json
 import os
 import re
 import time
@@ -27,6 +26,7 @@ import numpy.typing as npt
 
 from kdlsr.files import (
     file_digest,
+    parse_json,
     remove_abandoned,
     remove_folder,
     whole_file,
@@ -229,7 +229,7 @@ def list_outputs(root: Path, pattern: str = "*") -> list[StoredOutputs]:
 
 def _look_at(path: Path) -> StoredOutputs:
     try:
-        description = json.loads((path / "key.json").read_text())
+        description = parse_json((path / "key.json").read_text())
     except (OSError, ValueError):
         description = {}  # only said to people; the outputs have checksums of their own
     return StoredOutputs(path, stored_epochs(path), folder_size(path), description)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from kdlsr.files import parse_json
 from kdlsr.metrics import Metrics, plain_metrics
 
 _ASKED_FOR = ("train_views", "teacher")  # by `train_metrics`
@@ -52,7 +53,7 @@ class EpochRecord:
     @classmethod
     def from_line(cls, line: str) -> Self:
         """The inverse of `to_line`."""
-        plain = dict(json.loads(line))  # of what is no mapping, a TypeError or a ValueError
+        plain = dict(parse_json(line))  # of what is no mapping, a TypeError or a ValueError
         parts = ("val", "test", *_ASKED_FOR)
         read = {part: Metrics(**plain[part]) for part in parts if plain.get(part)}
         found = dict(plain.get("more", {}))
