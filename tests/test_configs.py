@@ -9,6 +9,7 @@ from conftest import step_of
 from made_sounds import make_beeps, make_esc_folders, make_esc_listed, make_fsdd, make_gtzan
 from made_texts import TEXTS, lay
 
+from kdlsr.config import UserError
 from kdlsr.config.compose import compose_config, shipped_folder
 from kdlsr.config.inputs import ImageSpec, SpectrogramSpec
 from kdlsr.config.schema import RunConfig, read_config
@@ -161,3 +162,21 @@ def test_the_default_of_tfkd_reg_on_cifar100_is_the_papers_resnet18_row() -> Non
         "correct_probability": 0.99,
         "multiplier": 100.0,
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("teacher=null", "teacher=null: no such option"),
+        ("loss=1", "loss=1: no such option; known: ce"),
+        ("schedule=90", "schedule=90: no such option; known: audio20"),
+        ("model=true", "model=true: no such option"),
+        ("dataset=", "dataset=: no such option"),
+        ("loss=[ols,ps_kd]", "loss is given a list; expected one option"),
+    ],
+)
+def test_a_group_is_given_the_name_of_an_option_and_nothing_else(text: str, message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        compose_config([text])
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)

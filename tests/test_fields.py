@@ -44,6 +44,10 @@ def test_values_of_the_right_kind_are_taken_as_they_are() -> None:
         ({"alpha": True}, "loss.alpha=True is not possible; expected a number in [0, 1]"),
         ({"alpha": float("nan")}, "loss.alpha=nan is not possible; expected a number in [0, 1]"),
         ({"tau": 0}, "loss.tau=0 is not possible; expected a number above 0"),
+        ({"tau": 1e200}, "loss.tau=1e200 (beyond 1e+100) is not possible; expected a number"),
+        ({"tau": 10**400}, "loss.tau=1e400 (beyond 1e+100) is not possible; expected a number"),
+        ({"tau": float("inf")}, "loss.tau=inf is not possible; expected a number above 0"),
+        ({"inner": 3}, "loss.inner=3 is not possible; expected a mapping"),
         ({"share": 1.0}, "loss.share=1.0 is not possible; expected a number in (0, 1)"),
         ({"limit": 0}, "loss.limit=0 is not possible; expected an integer of at least 1 or null"),
         ({"limit": "big"}, "loss.limit='big' is not possible; expected an integer"),
@@ -61,6 +65,18 @@ def test_a_wrong_value_is_refused_in_one_line(values: dict[str, object], message
         build(Example, values, "loss")
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_one_value_written_in_two_ways_is_one_value() -> None:
+    @dataclass(frozen=True)
+    class Counted:
+        begin: Literal[0, 1]
+        alpha: float
+
+    read = build(Counted, {"begin": 1.0, "alpha": -0.0}, "loss")
+    assert repr(read) == repr(Counted(1, 0.0))
+    with pytest.raises(UserError, match="expected one of 0, 1"):
+        build(Counted, {"begin": True, "alpha": 0}, "loss")
 
 
 def network(*, num_classes: int, width: Annotated[int, AtLeast(1)] = 16, bias: bool = False) -> str:

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from kdlsr.config.command_line import read_command_line
@@ -45,7 +46,9 @@ def _run(body: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno is None or error.errno in ERRORS_OF_OURS:
             raise
-        return _end(f"{_named(error)}: {error.strerror}", EXIT_USER)
+        is_in_the_way = isinstance(error, FileExistsError) and Path(error.filename or ".").is_file()
+        reason = "is there, and is no folder" if is_in_the_way else error.strerror
+        return _end(f"{_named(error)}: {reason}", EXIT_USER)
     except KeyboardInterrupt:
         return _end(GO_ON, EXIT_INTERRUPTED)
     except Terminated:

@@ -36,6 +36,7 @@ MISSING = "???"  # in a config file: to be set by whoever uses it
 _NAME = r"(?!\.)[\w.+-]+(?: [\w.+-]+)*"
 _FOLDER = re.compile(f"{_NAME}(?:/{_NAME})*")
 KNOWN = 30  # how many names a message lists at most
+LARGEST = 1e100  # number in a config: its square is one too
 
 
 @runtime_checkable
@@ -206,8 +207,13 @@ def convert(value: Any, hint: Any, where: str) -> Any:
     """
     matched, result = _match(value, hint, where)
     if not matched:
-        raise UserError(f"{where}={value!r} is not possible; expected {describe(hint)}")
+        raise UserError(f"{where}={_shown(value)} is not possible; expected {describe(hint)}")
     return result
+
+
+def _shown(value: Any) -> str:
+    is_number = isinstance(value, int | float) and LARGEST < abs(value) < math.inf
+    return f"1e{math.log10(abs(value)):.0f} (beyond {LARGEST:g})" if is_number else repr(value)
 
 
 def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
@@ -235,7 +241,9 @@ def _match(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
 def _match_kind(value: Any, hint: Any, where: str) -> tuple[bool, Any]:
     origin = get_origin(hint)
     if origin is Literal:
-        return value in get_args(hint) and not isinstance(value, bool), value
+        # The choice itself: 1.0 means 1, and is the same run.
+        same = [choice for choice in get_args(hint) if choice == value]
+        return bool(same) and not isinstance(value, bool), same[0] if same else None
     if origin is tuple:
         element = get_args(hint)[0]
         if not isinstance(value, list | tuple):
@@ -258,7 +266,9 @@ def _match_plain(value: Any, hint: Any) -> tuple[bool, Any]:
         return value is None, None
     if hint is float:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and math.isfinite(value), float(value) if is_number else None
+        if not is_number or not abs(value) <= LARGEST:
+            return False, None
+        return True, float(value) + 0.0  # -0.0 is 0.0
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool), value
     return isinstance(value, hint), value
@@ -279,7 +289,7 @@ def describe(hint: Any) -> str:
         return "one of " + ", ".join(str(choice) for choice in get_args(hint))
     if origin is tuple:
         return f"a list, each {describe(get_args(hint)[0])}"
-    if origin in (dict, Mapping):
+    if origin in (dict, Mapping) or dataclasses.is_dataclass(hint):
         return "a mapping"
     names = {int: "an integer", float: "a number", str: "a string", bool: "true or false"}
     names |= {types.NoneType: "null"}

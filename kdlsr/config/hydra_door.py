@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdlsr.config.errors import UserError
+from kdlsr.config.fields import nearest
 from kdlsr.config.refusals import one_line, unknown_key
 from kdlsr.config.yaml_file import read_yaml
 
@@ -143,6 +144,8 @@ def composed(
         UserError: Hydra or OmegaConf refuse it; one line.
     """
     overrides = [(text, read_override(text)) for text in texts]
+    for _, override in overrides:
+        _check_choice(override, folders)
     is_value = [_sets_a_value(override, folders) for _, override in overrides]
     chosen = tuple(text for (text, _), plain in zip(overrides, is_value, strict=True) if not plain)
     with _refusals(config_name, folders):
@@ -159,6 +162,19 @@ def _sets_a_value(override: ReadOverride, folders: Sequence[Path]) -> bool:
     if override.sign or override.is_sweep or isinstance(override.value, dict) or not is_path:
         return False
     return not any((folder / override.key).is_dir() for folder in folders)
+
+
+def _check_choice(override: ReadOverride, folders: Sequence[Path]) -> None:
+    """Refuses a group that is given no name of an option, over which Hydra stumbles."""
+    sign, key, value, is_sweep = override
+    group, _, _ = key.partition("@")
+    is_group = "." not in key and any((folder / group).is_dir() for folder in folders)
+    if not is_group or is_sweep or sign == "~" or (isinstance(value, str) and value):
+        return
+    if isinstance(value, list):
+        raise UserError(f"{key} is given a list; expected one option")
+    written = "null" if value is None else str(value).lower()
+    raise UserError(f"{key}={written}: no such option{nearest(written, _options(key, folders))}")
 
 
 @functools.lru_cache(maxsize=256)
@@ -182,7 +198,10 @@ def _resolved(config: DictConfig, *, with_hydra: bool) -> Plain:
     settings: Plain = {}
     if with_hydra:
         for name in ("launcher", "sweeper"):
-            settings[name] = OmegaConf.to_container(config.hydra[name], resolve=True)
+            section = config.hydra[name]
+            if not isinstance(section, DictConfig):
+                raise UserError(f"hydra.{name}={section} is not possible; expected a section")
+            settings[name] = OmegaConf.to_container(section, resolve=True)
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     plain = cast(Plain, OmegaConf.to_container(config, resolve=True))

@@ -23,7 +23,11 @@ def one_line(
         return f"{group}={name}: no such option{nearest(name, options(group))}"
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
-        return unknown_key(unknown[1], known())
+        key, there = unknown[1], known()
+        is_elsewhere = any(path.endswith(f".{key}") for path in _paths(there))
+        if "." not in key and set(options(key)) and not is_elsewhere:
+            return f"{key} is not chosen yet: begin with a plus, +{key}=..."
+        return unknown_key(key, there)
     twice = re.search(r"Could not append to config[^']*'([^']+)'", text)
     if twice:
         return f"{twice[1]} is there already: drop the + before it"

@@ -6,12 +6,13 @@ function registered under the section's name.
 """
 
 import dataclasses
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, get_type_hints
 
 from kdlsr.config.errors import UserError
-from kdlsr.config.fields import AtLeast, Between, build
+from kdlsr.config.fields import AtLeast, Between, build, nearest
 from kdlsr.config.overrides import NO_OVERRIDES, Overrides
 from kdlsr.config.schedule import ScheduleConfig
 
@@ -238,6 +239,11 @@ def gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
     own = {f.name for f in dataclasses.fields(cls) if f.name != "options"}
     fields = {key: value for key, value in values.items() if key in own}
     options = {key: value for key, value in values.items() if key not in own}
+    needed = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
+    missing = [name for name in needed if name in own and name not in fields]
+    for key in options:
+        if difflib.get_close_matches(str(key), missing):
+            raise UserError(f"unknown key {where}.{key}{nearest(str(key), missing)}")
     return fields | {"options": options}
 
 
