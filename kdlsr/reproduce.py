@@ -12,7 +12,7 @@ if __name__ == "__main__":  # Ctrl-C may come while the rest is imported
 import contextlib
 import sys
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kdlsr.config import UserError, build
@@ -21,7 +21,7 @@ from kdlsr.config.compose import compose_config, relative_to_here
 from kdlsr.config.entry import EXIT_FAILED, EXIT_OK, read_command, run_entry_point
 from kdlsr.config.overrides import Override, Overrides
 from kdlsr.config.schema import read_tracker_section
-from kdlsr.tables.choices import Choices
+from kdlsr.tables.choices import OWN, Choices, check_keys
 from kdlsr.tables.methods import check_forms, find_method
 from kdlsr.tables.reading import find_tables, read_profile
 from kdlsr.tables.schema import Table
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 LAUNCH = ("hydra", "cluster")
 # What a table sets, run by run: their keys are known beside its own data set and networks only.
 OF_RUNS = ("dataset", "model", "teacher", "loss", "schedule")
-OWN = (*(field.name for field in fields(Choices)), "profile")
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ def _reproduce(line: CommandLine) -> int:
     from kdlsr.machine.screen import open_screen
 
     console = open_screen()
+    check_keys(line.runs)
     choices = read_choices(line)
     if choices.mode == "list":
         from kdlsr.tables.index import print_index

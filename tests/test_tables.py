@@ -106,6 +106,8 @@ def _fail(job: PlannedJob) -> None:
         (KD | {"basis": "stand-in"}, "a stand-in needs a note"),
         (KD | {"method": "dk"}, r"cells\[0\].method='dk' is not possible; nearest: .*kd"),
         (KD | {"batch_sze": 3}, "unknown key .*cells\\[0\\].batch_sze; nearest: batch_size"),
+        (KD | {"paper": 77}, r"cells\[0\].paper=77 is not possible; expected a mapping or null"),
+        (CELL | {"metod": "kd"}, r"unknown key .*cells\[0\].metod; nearest: method"),
         (KD | {"form": "standard"}, "unknown key .*cells\\[0\\].form"),
         (KD | {"tau": "4"}, "cells\\[0\\].tau='4' is not possible; expected a number above 0"),
         (CELL | {"method": "kd", "teacher": "large"}, "method kd needs tau"),
@@ -123,6 +125,16 @@ def test_a_mistake_in_a_table_file_is_one_line(
 def test_a_mistake_in_a_rows_overrides_names_the_table_and_the_row(planned: Any) -> None:
     with pytest.raises(UserError, match=r"mine: .*unknown key schedule.epohs; nearest: .*epochs"):
         planned(LSR | {"overrides": ["schedule.epohs=3"]})
+
+
+@pytest.mark.parametrize(
+    "override", ["seed=3", "loss=ce", "output_dir=zz", "schedule.batch_size=8"]
+)
+def test_what_a_cell_or_a_command_sets_is_not_for_a_rows_overrides(
+    planned: Any, override: str
+) -> None:
+    with pytest.raises(UserError, match=r"mine.yaml: cells\[0\].overrides: "):
+        planned(LSR | {"overrides": [override]})
 
 
 def test_a_table_that_is_not_there_is_named_with_its_nearest() -> None:

@@ -1,12 +1,28 @@
 """What a user chooses of tables besides their names: the fields of `conf/reproduce.yaml`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-from kdlsr.config import AtLeast, Between
+from kdlsr.config import AtLeast, Between, UserError
+from kdlsr.config.compose import compose_config
+from kdlsr.config.overrides import Overrides
+from kdlsr.config.refusals import unknown_key
 from kdlsr.config.schema import Seed
 
 MOST_SEEDS = 10_000
+# Set by the table, cell by cell, and so not for the command line to set for all.
+SET_BY_TABLE = (
+    "model",
+    "loss",
+    "teacher",
+    "seed",
+    "init_seed",
+    "data_seed",
+    "start",
+    "until",
+    "rows",
+    "keep_epochs",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +61,10 @@ class Choices:
     def __post_init__(self) -> None:
         if self.forms is not None and not self.forms:
             raise ValueError("forms is empty; expected null, or a list of them")
+        if self.methods is not None and not self.methods:
+            raise ValueError("methods is empty; expected null, or a list of them")
+        if isinstance(self.seeds, tuple) and len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds={list(self.seeds)} is not possible; expected different ones")
         if isinstance(self.seeds, tuple) and not self.seeds:
             raise ValueError("seeds is empty; expected how many, auto, or a list of them")
         if not self.looks or list(self.looks) != sorted(set(self.looks)):
@@ -54,3 +74,22 @@ class Choices:
     def wanted_seeds(self) -> int | tuple[Seed, ...] | None:
         """How many seeds there may be, or which; None: the profile's."""
         return self.looks[-1] if self.seeds == "auto" else self.seeds
+
+
+OWN = (*(field.name for field in fields(Choices)), "profile")  # keys of the command itself
+
+
+def check_keys(overrides: Overrides) -> None:
+    """Refuses a key that is neither the command's own nor one of every run, with what is near.
+
+    Args:
+        overrides: of the command, for every run.
+
+    Raises:
+        UserError: which.
+    """
+    known = compose_config(())
+    free = [key for key in known if key not in SET_BY_TABLE]
+    for override in overrides:
+        if "." not in override.key and not override.sign and override.key not in known:
+            raise UserError(unknown_key(override.key, dict.fromkeys((*OWN, *free))))

@@ -8,25 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kdlsr.config import UserError
+from kdlsr.config.fields import nearest
 from kdlsr.config.overrides import Overrides
 from kdlsr.runs.plan import Run
+from kdlsr.tables.choices import SET_BY_TABLE
 from kdlsr.tables.expansion import Expansion
 from kdlsr.tables.plan import Plan, PlannedJob, PlannedTable, Request
 from kdlsr.tables.schema import Table
 
-# Set by the table, cell by cell, and so not for the command line to set for all.
-SET_BY_TABLE = (
-    "model",
-    "loss",
-    "teacher",
-    "seed",
-    "init_seed",
-    "data_seed",
-    "start",
-    "until",
-    "rows",
-    "keep_epochs",
-)
+OF_A_COMMAND = ("output_dir",)  # and of no table's file
 
 
 def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
@@ -36,9 +26,26 @@ def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
         UserError: a run is impossible; the message names the cell.
     """
     _check_overrides(request.overrides)
+    for table in tables:
+        _check_overrides(table.overrides, f"{table.origin}: overrides: ", OF_A_COMMAND)
+        for index, cell in enumerate(table.cells):
+            where = f"{table.origin}: cells[{index}].overrides: "
+            _check_overrides(cell.overrides, where, OF_A_COMMAND)
+    _check_methods(tables, request)
     planned = tuple(Expansion(table, request).planned() for table in tables)
     _check_names(planned)
+    if request.forms is not None and not any(c.kind == "method" for t in planned for c in t.cells):
+        raise UserError(f"forms={','.join(request.forms)}: no row has such a form")
     return plan_of(planned)
+
+
+def _check_methods(tables: Sequence[Table], request: Request) -> None:
+    """Refuses to choose the rows of a method that has none."""
+    known = {cell.method for table in tables for cell in table.cells}
+    for method in request.methods or ():
+        if method not in known:
+            names = ", ".join(table.name for table in tables)
+            raise UserError(f"methods: {names} has no row of {method}{nearest(method, known)}")
 
 
 def plan_of(tables: Sequence[PlannedTable]) -> Plan:
@@ -58,12 +65,17 @@ def _check_names(tables: Sequence[PlannedTable]) -> None:
             )
 
 
-def _check_overrides(overrides: Overrides) -> None:
+def _check_overrides(
+    overrides: Overrides, where: str = "", of_a_command: Sequence[str] = ()
+) -> None:
     for override in overrides:
         if override.section in SET_BY_TABLE:
-            raise UserError(f"{override}: {override.key} is set by the table, cell by cell")
+            raise UserError(f"{where}{override}: {override.key} is set by the table, cell by cell")
+        if override.key in of_a_command:
+            raise UserError(f"{where}{override}: {override.key} is a command's to give")
         if override.key == "schedule.batch_size":
-            raise UserError(f"{override}: the batch size of all runs is profile.batch_size")
+            how = "a cell has batch_size" if where else "that of all runs is profile.batch_size"
+            raise UserError(f"{where}{override}: {how}")
 
 
 @dataclass

@@ -234,6 +234,11 @@ class Table:
                 "expected dataset.val_fraction among overrides"
             )
 
+        if "confidence" in self.studies:
+            for key in ("dataset.val_fraction", "train_metrics"):
+                if not self.overrides.get(key):
+                    raise ValueError(f"the study confidence needs {key} among overrides")
+
     @property
     def origin(self) -> str:
         """What no other table has: its file, or its name in experiments/."""
