@@ -636,6 +636,8 @@ def test_stores_are_listed_with_their_sizes_and_let_go(
     assert code == 2
     assert "no such store" in err
     assert store.path.exists()
+    monkeypatch.setenv("PLACE", str(tmp_path))
+    assert _run_command(monkeypatch, capsys, "output_dir='$PLACE'")[0] == 0
     code, out, _ = _run_command(monkeypatch, capsys, where, "remove=digits-*")
     assert code == 0
     assert f"removed {store.path.name}" in out
@@ -648,6 +650,8 @@ def test_stores_are_listed_with_their_sizes_and_let_go(
         (["rmove=x"], "unknown key rmove; nearest: remove"),
         (["remove"], "expected list or <key>=<value>"),
         (["output_dir=nowhere"], "output_dir=nowhere: no such folder"),
+        (['output_dir="a place"'], "output_dir=a place: no such folder"),
+        (["remove=a", "remove=b"], "remove is given twice"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -19,7 +19,9 @@ from rich.text import Text
 
 from kdlsr.config import UserError, nearest
 from kdlsr.config.command_line import OneLineParser
+from kdlsr.config.compose import relative_to_here
 from kdlsr.config.entry import EXIT_OK, run_entry_point
+from kdlsr.config.overrides import Override
 from kdlsr.config.schema import RunConfig, TeacherConfig
 from kdlsr.machine.screen import open_screen
 from kdlsr.teachers.outputs import (
@@ -61,16 +63,23 @@ def _parse(arguments: Sequence[str]) -> dict[str, str]:
             raise UserError(f"{word}: expected list or <key>=<value>{nearest(key, KEYS)}")
         if key not in KEYS:
             raise UserError(f"unknown key {key}{nearest(key, KEYS)}")
-        values[key] = value
+        if key in values:
+            raise UserError(f"{key} is given twice")
+        values[key] = _as_elsewhere(word) if key == "output_dir" else value
     return values
+
+
+def _as_elsewhere(word: str) -> str:
+    """Returns the value as the other commands read it, in quotes or without."""
+    return str(Override.parse(word).value)
 
 
 def _main() -> int:
     values = _parse(sys.argv[1:])
-    output_dir = values.get("output_dir", RunConfig.output_dir)
-    if not Path(output_dir).is_dir() and "output_dir" in values:
-        raise UserError(f"output_dir={output_dir}: no such folder")
-    root = Path(output_dir) / FOLDER
+    output_dir = relative_to_here(values.get("output_dir", RunConfig.output_dir))
+    if not output_dir.is_dir() and "output_dir" in values:
+        raise UserError(f"output_dir={values['output_dir']}: no such folder")
+    root = output_dir / FOLDER
     width = None if sys.stdout.isatty() else PIPED_WIDTH
     console = open_screen(width=width)
     if "remove" in values:
