@@ -176,7 +176,7 @@ def test_a_report_in_the_middle_of_a_look_says_how_many_seeds_there_are(
     _complete(others)
     assert _reproduce(monkeypatch, *AUTO, "mode=report") == 0
     report = json.loads((folder / "outputs/reports/mine/report.json").read_text())
-    assert "; n = 2 to 3 of 3)" in report["first_line"]
+    assert "; n = 2 to 3, 1 of " in report["first_line"]
 
 
 @pytest.mark.parametrize("looks", ["[5,3]", "[1,3]", "[]", "[3,3]"])

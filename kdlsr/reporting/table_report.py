@@ -76,8 +76,9 @@ def _n(planned: PlannedTable, cells: Iterable[Cell]) -> str:
     run = [cell for cell in cells if cell.runs]
     complete = [{r.card.seed for r in cell.runs if r.state == "complete"} for cell in run]
     n = _from_to(map(len, complete))
-    if any(run.state != "complete" for cell in run for run in cell.runs):
-        n += f" of {_from_to(len({r.card.seed for r in cell.runs}) for cell in run)}"
+    wanted = {r.card.run_id: r.state for cell in run for r in cell.runs}
+    if missing := sum(state != "complete" for state in wanted.values()):
+        n += f", {missing} of {len(wanted)} runs missing"
     teachers = planned.request.teacher_seeds
     if teachers == "each":
         return f"n = {n}, each with a teacher of its own"
