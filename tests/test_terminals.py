@@ -206,6 +206,7 @@ def test_an_error_that_no_storage_answers_is_a_bug_of_ours() -> None:
     [
         ("train", ["views=cifar"], "unknown key views; nearest: dataset.views"),
         ("train", ["lr=0.1"], "unknown key lr; nearest: schedule.lr"),
+        ("train", ["--cfg", "job", "teacher=null"], "teacher=null: no such option"),
         ("train", ["--cfg", "job", "dataset.root=/a b=c"], "'dataset.root=\"/a b=c\"'"),
         ("train", ["-m", "seed=range(0,100000000)"], "more than 10,000 values to sweep over"),
         ("train", ["-m", *(f"{s}=range(0,1000)" for s in ("seed", "data_seed"))], "1,000,000 jobs"),

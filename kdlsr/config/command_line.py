@@ -16,7 +16,6 @@ from kdlsr.config.compose import (
     show_config,
 )
 from kdlsr.config.errors import UserError
-from kdlsr.config.hydra_door import read_override
 
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
@@ -45,9 +44,7 @@ class CommandLine:
         Raises:
             UserError: Hydra refuses the overrides.
         """
-        for text in self.overrides:
-            read_override(text)  # what cannot be read is told in our words
-        show_config(config_name, [*self.flags, *self.overrides])
+        show_config(config_name, self.flags, self.overrides)
 
 
 def read_command_line(arguments: Sequence[str]) -> CommandLine:

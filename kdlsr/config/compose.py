@@ -82,15 +82,20 @@ def compose_config(
     return composed(config_name, texts, folders, with_hydra=with_hydra)
 
 
-def show_config(config_name: str, arguments: Sequence[str]) -> None:
+def show_config(config_name: str, flags: Sequence[str], texts: Sequence[str]) -> None:
     """Lets Hydra print what a command line asks for: --help, --cfg, --info, ...
+
+    Args:
+        config_name: of a config in conf/.
+        flags: which of them.
+        texts: overrides, as they are typed.
 
     Raises:
         UserError: Hydra refuses it.
     """
     folders = tuple(config_folders())
     _register_model_teachers(folders)
-    show(config_name, arguments, folders)
+    show(config_name, flags, texts, folders)
 
 
 def _check_group(key: str, folders: Sequence[Path]) -> None:

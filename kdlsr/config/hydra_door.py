@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -27,8 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from kdlsr.config.errors import UserError
-from kdlsr.config.fields import nearest
-from kdlsr.config.refusals import one_line, unknown_key
+from kdlsr.config.refusals import no_such_option, one_line, unknown_key
 from kdlsr.config.yaml_file import read_yaml
 
 MOST_VALUES = 10_000  # of one key of a sweep
@@ -144,8 +143,7 @@ def composed(
         UserError: Hydra or OmegaConf refuse it; one line.
     """
     overrides = [(text, read_override(text)) for text in texts]
-    for _, override in overrides:
-        _check_choice(override, folders)
+    _check_choices((override for _, override in overrides), folders)
     is_value = [_sets_a_value(override, folders) for _, override in overrides]
     chosen = tuple(text for (text, _), plain in zip(overrides, is_value, strict=True) if not plain)
     with _refusals(config_name, folders):
@@ -161,20 +159,24 @@ def _sets_a_value(override: ReadOverride, folders: Sequence[Path]) -> bool:
     is_path = re.fullmatch(r"[^/@]+", override.key) and not override.key.startswith("hydra.")
     if override.sign or override.is_sweep or isinstance(override.value, dict) or not is_path:
         return False
-    return not any((folder / override.key).is_dir() for folder in folders)
+    return not _is_group(override.key, folders)
 
 
-def _check_choice(override: ReadOverride, folders: Sequence[Path]) -> None:
-    """Refuses a group that is given no name of an option, over which Hydra stumbles."""
-    sign, key, value, is_sweep = override
+def _is_group(key: str, folders: Sequence[Path]) -> bool:
     group, _, _ = key.partition("@")
-    is_group = "." not in key and any((folder / group).is_dir() for folder in folders)
-    if not is_group or is_sweep or sign == "~" or (isinstance(value, str) and value):
-        return
-    if isinstance(value, list):
-        raise UserError(f"{key} is given a list; expected one option")
-    written = "null" if value is None else str(value).lower()
-    raise UserError(f"{key}={written}: no such option{nearest(written, _options(key, folders))}")
+    return "." not in key and any((folder / group).is_dir() for folder in folders)
+
+
+def _check_choices(overrides: Iterable[ReadOverride], folders: Sequence[Path]) -> None:
+    """Refuses a group that is given no name of an option, over which Hydra stumbles."""
+    for sign, key, value, is_sweep in overrides:
+        is_named = isinstance(value, str) and value
+        if is_named or is_sweep or sign == "~" or not _is_group(key, folders):
+            continue
+        if isinstance(value, list):
+            raise UserError(f"{key} is given a list; expected one option")
+        written = "null" if value is None else str(value).lower()
+        raise UserError(no_such_option(key, written, _options(key, folders)))
 
 
 @functools.lru_cache(maxsize=256)
@@ -258,16 +260,19 @@ def _options(group: str, folders: Sequence[Path]) -> set[str]:
 # --- what Hydra shows of itself -------------------------------------------------------------
 
 
-def show(config_name: str, arguments: Sequence[str], folders: Sequence[Path]) -> None:
+def show(
+    config_name: str, flags: Sequence[str], texts: Sequence[str], folders: Sequence[Path]
+) -> None:
     """Lets Hydra print what the command line asks for: --help, --cfg, --info, ...
 
     Raises:
-        UserError: Hydra or OmegaConf refuse it.
+        UserError: an override cannot be read, or Hydra or OmegaConf refuse it.
     """
+    _check_choices(map(read_override, texts), folders)  # what cannot be read is told in our words
     _prepare(tuple(folders))
     GlobalHydra.instance().clear()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its errors come through, to become one line here
-    sys.argv[1:] = arguments
+    sys.argv[1:] = [*flags, *texts]
     main = hydra.main(config_path=str(folders[-1]), config_name=config_name, **_DEFAULTS)
     with _refusals(config_name, folders), _store_not_copied():
         main(_no_job)()

@@ -20,7 +20,7 @@ def one_line(
     missing = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
     if missing:
         group, name = missing.groups()
-        return f"{group}={name}: no such option{nearest(name, options(group))}"
+        return no_such_option(group, name, options(group))
     unknown = re.search(r"Could not override '([^']+)'", text)
     if unknown:
         key, there = unknown[1], known()
@@ -37,6 +37,11 @@ def one_line(
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     lines += [line.strip() for line in cause.splitlines()[:1]]
     return "; ".join(lines[:2])
+
+
+def no_such_option(group: str, name: str, options: Iterable[str]) -> str:
+    """Says that a group has no option of a name, and which are near."""
+    return f"{group}={name}: no such option{nearest(name, options)}"
 
 
 def unknown_key(key: str, known: object) -> str:

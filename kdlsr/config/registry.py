@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
 from kdlsr.config.errors import UserError
-from kdlsr.config.fields import nearest
+from kdlsr.config.refusals import no_such_option
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
         """
         self._discover()
         if name not in self._options:
-            raise UserError(f"{self.group}={name}: no such option{nearest(name, self._options)}")
+            raise UserError(no_such_option(self.group, name, self._options))
         return self._options[name]
 
     def names(self) -> list[str]:

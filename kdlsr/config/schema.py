@@ -239,8 +239,8 @@ def gather_options(cls: type[Any], values: Any, where: str) -> dict[str, Any]:
     own = {f.name for f in dataclasses.fields(cls) if f.name != "options"}
     fields = {key: value for key, value in values.items() if key in own}
     options = {key: value for key, value in values.items() if key not in own}
-    needed = [f.name for f in dataclasses.fields(cls) if f.default is dataclasses.MISSING]
-    missing = [name for name in needed if name in own and name not in fields]
+    needed = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory}  # neither
+    missing = needed - fields.keys()
     for key in options:
         if difflib.get_close_matches(str(key), missing):
             raise UserError(f"unknown key {where}.{key}{nearest(str(key), missing)}")

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from kdlsr.config import UserError, build, nearest
+from kdlsr.config import UserError, build
 from kdlsr.config.compose import config_folders
 from kdlsr.config.inputs import InputSpec
+from kdlsr.config.refusals import no_such_option
 from kdlsr.config.schema import ListedStep
 from kdlsr.config.yaml_file import read_any_yaml
 from kdlsr.data.draws import Rows
@@ -149,7 +150,7 @@ def read_recipe(views: str | Sequence[ListedStep]) -> ViewRecipe:
 def _recipe_named(name: str, folders: tuple[Path, ...]) -> ViewRecipe:
     files = {f.stem: f for folder in reversed(folders) for f in (folder / "views").glob("*.yaml")}
     if name not in files:
-        raise UserError(f"dataset.views={name}: no such option{nearest(name, files)}")
+        raise UserError(no_such_option("dataset.views", name, files))
     listed = read_any_yaml(files[name])
     if not isinstance(listed, list):
         raise UserError(f"{files[name]} is no list of view steps")

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from kdlsr.config import Registry, UserError, build_call, nearest
+from kdlsr.config import Registry, UserError, build_call
 from kdlsr.config.encoding import Encoder
+from kdlsr.config.refusals import no_such_option
 from kdlsr.config.schema import ModelConfig, RunConfig
 from kdlsr.data import Facts
 from kdlsr.data.normalisation import Normalisation
@@ -151,7 +152,7 @@ def decide_teacher(student: Student) -> Teacher:
     config = student.config.teacher
     known = [*kinds.names(), *models.names()]
     if config.name not in known:
-        raise UserError(f"teacher={config.name}: no such option{nearest(config.name, known)}")
+        raise UserError(no_such_option("teacher", config.name, known))
     kind = config.name if config.name in kinds.names() else RUN
     teacher = build_call(kinds.get(kind), config.options, "teacher", student=student)
     if teacher.run is None and teacher.epoch != "last":
