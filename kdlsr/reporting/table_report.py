@@ -73,10 +73,10 @@ def read_cells(planned: PlannedTable, states: Mapping[str, JobState]) -> list[Ce
 
 def _n(planned: PlannedTable, cells: Iterable[Cell]) -> str:
     """Returns how many seeds the cells have, and how many teachers those that are taught."""
-    run = [cell for cell in cells if cell.runs]
-    complete = [{r.card.seed for r in cell.runs if r.state == "complete"} for cell in run]
+    have_runs = [cell for cell in cells if cell.runs]
+    complete = [{r.card.seed for r in cell.runs if r.state == "complete"} for cell in have_runs]
     n = _from_to(map(len, complete))
-    wanted = {r.card.run_id: r.state for cell in run for r in cell.runs}
+    wanted = {r.card.run_id: r.state for cell in have_runs for r in cell.runs}
     if missing := sum(state != "complete" for state in wanted.values()):
         n += f", {missing} of {len(wanted)} runs missing"
     teachers = planned.request.teacher_seeds

@@ -59,10 +59,9 @@ class Choices:
     margin: Annotated[float, AtLeast(0)] = 0.5
 
     def __post_init__(self) -> None:
-        if self.forms is not None and not self.forms:
-            raise ValueError("forms is empty; expected null, or a list of them")
-        if self.methods is not None and not self.methods:
-            raise ValueError("methods is empty; expected null, or a list of them")
+        for name, chosen in (("forms", self.forms), ("methods", self.methods)):
+            if chosen is not None and not chosen:
+                raise ValueError(f"{name} is empty; expected null, or a list of them")
         if isinstance(self.seeds, tuple) and len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds={list(self.seeds)} is not possible; expected different ones")
         if isinstance(self.seeds, tuple) and not self.seeds:

@@ -27,10 +27,9 @@ def plan_tables(tables: Sequence[Table], request: Request) -> Plan:
     """
     _check_overrides(request.overrides)
     for table in tables:
-        _check_overrides(table.overrides, f"{table.origin}: overrides: ", OF_A_COMMAND)
+        _check_overrides(table.overrides, f"{table.origin}: overrides: ")
         for index, cell in enumerate(table.cells):
-            where = f"{table.origin}: cells[{index}].overrides: "
-            _check_overrides(cell.overrides, where, OF_A_COMMAND)
+            _check_overrides(cell.overrides, f"{table.origin}: cells[{index}].overrides: ")
     _check_methods(tables, request)
     planned = tuple(Expansion(table, request).planned() for table in tables)
     _check_names(planned)
@@ -65,17 +64,16 @@ def _check_names(tables: Sequence[PlannedTable]) -> None:
             )
 
 
-def _check_overrides(
-    overrides: Overrides, where: str = "", of_a_command: Sequence[str] = ()
-) -> None:
+def _check_overrides(overrides: Overrides, where: str = "") -> None:
+    """Refuses what is not to be set for all runs: by a command, or (`where`) by a file."""
     for override in overrides:
         if override.section in SET_BY_TABLE:
             raise UserError(f"{where}{override}: {override.key} is set by the table, cell by cell")
-        if override.key in of_a_command:
+        if where and override.key in OF_A_COMMAND:
             raise UserError(f"{where}{override}: {override.key} is a command's to give")
         if override.key == "schedule.batch_size":
-            how = "a cell has batch_size" if where else "that of all runs is profile.batch_size"
-            raise UserError(f"{where}{override}: {how}")
+            whose = "a cell is its batch_size" if where else "all runs is profile.batch_size"
+            raise UserError(f"{where}{override}: the batch size of {whose}")
 
 
 @dataclass
